@@ -1,0 +1,273 @@
+//! What a catalog becomes, by small ones; and that nothing a file says can do harm.
+
+use std::io::Read;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::build::{Built, build};
+use super::course::{Course, FileRef};
+use super::scanner::Fault;
+use super::search::{Hit, Search};
+
+fn built(text: &str) -> Built<&[u8]> {
+    match build(text.as_bytes()) {
+        Ok(built) => built,
+        Err(fault) => panic!("{fault:?} in {text}"),
+    }
+}
+
+fn broken(text: &str) -> String {
+    match build(text.as_bytes()) {
+        Err(Fault::Broken { what, .. }) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A name, and what lies below it.
+type Named<'a, T> = (&'a str, &'a [T]);
+
+fn library(names: &[Named<'_, Named<'_, &str>>]) -> String {
+    let categories: Vec<Value> = names
+        .iter()
+        .map(|(category, courses)| {
+            let routes: Vec<Value> = courses
+                .iter()
+                .map(|(course, classes)| {
+                    let classes: Vec<Value> = classes.iter().map(|name| json!({"name": name})).collect();
+                    json!({"name": course, "isCourse": true, "modules": [{"name": "M", "classes": classes}]})
+                })
+                .collect();
+            json!({"name": category, "routes": routes})
+        })
+        .collect();
+    json!({ "categories": categories }).to_string()
+}
+
+#[test]
+fn keys_may_come_in_any_order_and_unknown_ones_stay() {
+    let text = r#" { "later" : [ 1 , { "a" : "b c" } ] , "stats" : { "totalCourses" : 9, "x": 1 } , "categories" : [ {
+        "routes" : [ { "modules" : [ { "classes" : [ { "files": {}, "name" : "a" } , { } ] , "extra" : 1, "name" : "M" } ] ,
+            "isCourse" : true, "publicId": "old", "name" : "C" } ], "name" : "K", "n\u0061me2" : null } ] } "#;
+    let built = built(text);
+    let bootstrap: Value = serde_json::from_slice(&built.bootstrap).unwrap();
+    assert_eq!(
+        String::from_utf8(built.bootstrap).unwrap(),
+        concat!(
+            r#"{"later":[1,{"a":"b c"}],"categories":[{"routes":[{"modules":[{"classes":2,"extra":1,"name":"M"}],"#,
+            r#""isCourse":true,"name":"C","publicId":"c"}],"name":"K","n\u0061me2":null}],"#,
+            r#""stats":{"totalCourses":9,"x":1}}"#
+        )
+    );
+    assert_eq!(bootstrap["categories"][0]["routes"][0]["publicId"], "c");
+    let course = &built.index.courses[0];
+    let piece = &text[course.bytes.start as usize..course.bytes.end as usize];
+    assert!(piece.starts_with("{ \"modules\"") && piece.ends_with('}'));
+    assert!(serde_json::from_str::<Value>(piece).is_ok());
+    assert_eq!(built.index.class_count(course), 2);
+}
+
+#[test]
+fn what_is_no_catalog_is_refused() {
+    for (text, what) in [
+        ("[]", "a catalog is wanted"),
+        ("{}", "there are no \"categories\""),
+        (
+            r#"{"categories":{}}"#,
+            "categories are wanted here, an array",
+        ),
+        (r#"{"categories":[1]}"#, "a category is wanted"),
+        (r#"{"categories":[{"routes":[[]]}]}"#, "a route is wanted"),
+        (
+            r#"{"categories":[{"routes":[{"courses":[""]}]}]}"#,
+            "a course is wanted",
+        ),
+        (r#"{"categories":[{"name":"a","name":"b"}]}"#, "twice"),
+        (r#"{"categories":[{"n\u0061me":"a","name":"b"}]}"#, "twice"),
+        (
+            r#"{"categories":[{"routes":[{"courses":[{}],"modules":[]}]}]}"#,
+            "both courses and modules",
+        ),
+        (r#"{"categories":[]} x"#, "follows the end"),
+    ] {
+        assert!(broken(text).contains(what), "{text}: {}", broken(text));
+    }
+    for text in [
+        r#"{"categories":null}"#,
+        r#"{"categories":[{"routes":null}]}"#,
+        r#"{"categories":[{"routes":[{"isCourse":true,"courses":[],"modules":null}]}]}"#,
+        r#"{"categories":[{"routes":[{"modules":[{"classes":3}]}]}],"unknown":1,"unknown":2}"#,
+        r#"{"categories":[{"name":5,"id":[],"routes":[{"courses":[{"name":{},"url":7,"modules":[{"name":null,"classes":[{}]}]}]}]}]}"#,
+    ] {
+        built(text);
+    }
+}
+
+#[test]
+fn references_lead_back_to_what_they_are_of() {
+    let text = library(&[
+        (
+            "A",
+            &[
+                ("C++", &["x", "X", "x!", "1", "日本", "", "0"]),
+                ("C#", &[]),
+                ("c", &[]),
+                ("0", &[]),
+                ("..", &[]),
+            ],
+        ),
+        ("a", &[("Ñu", &["é", "e"]), ("", &[]), ("1", &[])]),
+        ("", &[]),
+    ]);
+    let index = built(&text).index;
+    for course in 0..index.courses.len() {
+        let place = index.place(course).unwrap();
+        let reference = |text| index.text(text).to_owned();
+        let found = index.course(
+            &reference(index.categories[place.category].reference),
+            &reference(index.routes[place.route].reference),
+            &reference(index.courses[course].reference),
+        );
+        assert_eq!(found, Some(place));
+    }
+    for (at, class) in index.classes.iter().enumerate() {
+        let module = &index.modules[class.module as usize];
+        let (module_ref, class_ref) = (index.text(module.reference), index.text(class.reference));
+        let found = index.class(module.course as usize, module_ref, class_ref);
+        assert_eq!(found, Some(at), "{module_ref} {class_ref}");
+    }
+}
+
+fn titles(text: &str, query: &str, limit: usize) -> Vec<String> {
+    let index = built(text).index;
+    let search = Search::of(&index);
+    let (_, hits) = search.find(&index, query, limit);
+    hits.into_iter()
+        .map(|hit| match hit {
+            Hit::Course(at) => format!("[{}]", index.text(index.courses[at].name)),
+            Hit::Class(at) => index.text(index.classes[at].name).to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn title_before_course_before_category() {
+    let text = library(&[
+        (
+            "Redes",
+            &[
+                ("Cables", &["Cobre"]),
+                ("Redes neuronales", &["Capas", "Redes profundas"]),
+            ],
+        ),
+        (
+            "Otros",
+            &[
+                ("Varios", &["Redes sociales", "Enredos"]),
+                ("Red", &["Pesca"]),
+            ],
+        ),
+    ]);
+    assert_eq!(
+        titles(&text, "redes", 100),
+        [
+            "[Redes neuronales]",
+            "Redes profundas",
+            "Redes sociales",
+            "Capas",
+            "[Cables]",
+            "Cobre"
+        ]
+    );
+    assert_eq!(
+        titles(&text, "réd", 4),
+        [
+            "[Red]",
+            "[Redes neuronales]",
+            "Redes profundas",
+            "Redes sociales"
+        ]
+    );
+    assert_eq!(titles(&text, "redes capas", 9), ["Capas"]);
+    assert_eq!(titles(&text, "capas neuronales redes", 9), ["Capas"]);
+    assert!(titles(&text, "redes nada", 9).is_empty());
+    assert!(titles(&text, "  ,.- ", 9).is_empty());
+    assert!(titles("{\"categories\":[]}", "a", 9).is_empty());
+}
+
+#[test]
+fn subtitles_in_all_languages_and_every_writing() {
+    let id = |n: u32| format!("1aB_-cDeFg{n}");
+    let course = json!({"presentationId": id(9), "modules": [{"classes": [{
+        "num": 2, "name": "A",
+        "files": {"video": id(1), "summary": "bad", "reading": id(2), "subtitles": id(3),
+            "subtitlesByLang": {"en": id(4), "es": id(3), "id": id(5)}},
+        "subtitles": [{"lang": "fr", "file": id(6)}, id(7)],
+        "resources": [{"name": "x", "file": id(8)}, {"file": null}, 5],
+    }]}]});
+    let course = Course::read(course.to_string().as_bytes()).unwrap();
+    assert_eq!(course.presentation(), Some(FileRef::Drive(id(9))));
+    let class = course.class(0, 0).unwrap();
+    assert_eq!(class.video, Some(FileRef::Drive(id(1))));
+    assert_eq!(class.number.as_deref(), Some("2"));
+    assert_eq!(class.texts, [("Reading", FileRef::Drive(id(2)))]);
+    let languages: Vec<&str> = class
+        .subtitles
+        .iter()
+        .map(|s| s.language.as_str())
+        .collect();
+    assert_eq!(languages, ["es", "fr", "", "en", "id"]);
+    assert_eq!(class.resources.len(), 1);
+    assert!(course.class(1, 0).is_none() && course.class(0, 1).is_none());
+    assert!(Course::read(b"{").is_none());
+}
+
+/// A reader that fails after so many bytes.
+struct Cut<'a>(&'a [u8]);
+
+impl Read for Cut<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(into)? {
+            0 => Err(std::io::ErrorKind::Other.into()),
+            n => Ok(n),
+        }
+    }
+}
+
+#[test]
+fn every_beginning_of_a_catalog_is_refused() {
+    let text = library(&[("A", &[("C", &["x", "y\u{1f3ac}"])])]);
+    for end in 0..text.len() {
+        assert!(build(&text.as_bytes()[..end]).is_err(), "{end}");
+        assert!(
+            matches!(build(Cut(&text.as_bytes()[..end])), Err(Fault::Read(_))),
+            "{end}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_changed_byte_does_no_harm(at in 0usize..400, byte: u8) {
+        let mut text = library(&[("A", &[("C", &["x", "y"]), ("D", &[])]), ("B", &[])]).into_bytes();
+        let len = text.len();
+        text[at % len] = byte;
+        if let Ok(built) = build(&text[..]) {
+            // What is read is JSON, and what is written of it, too.
+            prop_assert!(serde_json::from_slice::<Value>(&text).is_ok());
+            prop_assert!(serde_json::from_slice::<Value>(&built.bootstrap).is_ok());
+            for course in &built.index.courses {
+                let piece = &text[course.bytes.start as usize..course.bytes.end as usize];
+                prop_assert!(serde_json::from_slice::<Value>(piece).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn any_reference_is_looked_up_without_harm(a in "\\PC*", b in "\\PC*", c in "\\PC*") {
+        let index = built(&library(&[("A", &[("C", &["x"])])])).index;
+        let _ = index.course(&a, &b, &c);
+        let _ = index.class(0, &a, &b);
+        let _ = Search::of(&index).find(&index, &c, 10);
+    }
+}

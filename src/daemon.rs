@@ -1,0 +1,221 @@
+//! The daemon from its first log line to its last: built bottom-up, stopped in the reverse order.
+//!
+//! What is wrong in the configuration ends it before it began (or, where systemd holds the sockets, leaves
+//! `misconfigured` to say so). What is missing in the world never does: the daemon runs, says what is
+//! missing, and `upkeep` finds it when it appears.
+
+pub mod check;
+mod listen;
+mod misconfigured;
+mod probe;
+pub mod scan;
+mod upkeep;
+mod watchdog;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smol::future::or;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::drive::Drive;
+use crate::error::{Error, Result};
+use crate::ffmpeg::Programs;
+use crate::http::Listener;
+use crate::jobs::scan::Scanner;
+use crate::media::folder::Folder;
+use crate::media::kind;
+use crate::routes::{App, VideosJson};
+use crate::store::database::Database;
+use crate::store::progress::Progress;
+use crate::store::token::Admin;
+use crate::sys::notify::Message;
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::{descriptors, executor, notify, sockets};
+
+/// How long streams may go on after SIGTERM. The unit's `TimeoutStopSec` is longer.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long the start waits for the catalog. A Pi reads one of 20 MB within two seconds.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Descriptors beside those of connections: the database, pipes of children, pooled connections to Drive.
+const SPARE_DESCRIPTORS: u64 = 512;
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// No socket can be bound.
+pub fn run(config: Config) -> Result<()> {
+    start(&|| Ok(config.clone()))
+}
+
+/// Runs the daemon with the configuration that `load` gives; it is asked again while it fails and
+/// systemd holds the sockets.
+///
+/// # Errors
+/// What `load` fails with when no socket was inherited; no socket can be bound.
+pub fn start(load: &dyn Fn() -> Result<Config>) -> Result<()> {
+    // First of all, before the numbers of the descriptors can be another file's.
+    let inherited = sockets::inherited();
+    executor::run(async {
+        let mut signals = Signals::new().map_err(|error| {
+            Error::internal("the kernel refused the signal handlers").because(error)
+        })?;
+        let config = match load() {
+            Ok(config) => config,
+            Err(error) if inherited.is_empty() => return Err(error),
+            Err(error) => {
+                match misconfigured::serve(error, &inherited, load, &mut signals).await? {
+                    Some(config) => config,
+                    None => return Ok(()),
+                }
+            }
+        };
+        serve(config, inherited, signals).await
+    })
+}
+
+async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals) -> Result<()> {
+    let started = Instant::now();
+    log::info!("rill {} starts", env!("CARGO_PKG_VERSION"));
+    descriptors::allow(2 * config.http.max_connections as u64 + SPARE_DESCRIPTORS);
+
+    let admin = Arc::new(Admin::open(&config.state.dir));
+    let folders = upkeep::Folders::of(&config);
+    let missing = folders
+        .make_at_start(&admin, config.state.dir.clone())
+        .await;
+
+    let ffmpeg = Programs::new(&config.ffmpeg);
+    let drive = Drive::new(&config, kind::content_type);
+    let videos = Folder::new(config.library.videos.clone());
+    let database = Database::of(&config.state.dir);
+    let scanner = Scanner::new(&config, drive.clone(), database.clone());
+    let progress = Progress::new(
+        database.clone(),
+        config.state.dir.join("progress.json"),
+        config.limits.progress,
+    );
+    let courses = config.library.courses.clone().map(Folder::new);
+    let catalog = Catalog::new(&config).map_err(|error| {
+        Error::internal("the kernel gives no memory for a catalog").because(error)
+    })?;
+
+    let max_connections = config.http.max_connections;
+    let sockets = listen::sockets(&config.http.listen, inherited).await?;
+    let listener = Listener::new(sockets, max_connections)
+        .map_err(|error| Error::internal("the sockets cannot be served").because(error))?;
+    let listener = Arc::new(listener);
+    let app = Arc::new(App {
+        config,
+        drive: drive.clone(),
+        videos: videos.clone(),
+        catalog: catalog.clone(),
+        courses,
+        scan: Some(Arc::new(scanner.clone())),
+        listener: Arc::clone(&listener),
+        started,
+        admin: Arc::clone(&admin),
+        ffmpeg: ffmpeg.clone(),
+        videos_json: VideosJson::default(),
+        progress: progress.clone(),
+    });
+
+    // Beside the start: a disk that is slow or gone must not hold it up, and the log tells what it says.
+    let preparing = executor::spawn({
+        let progress = progress.clone();
+        async move { progress.prepare().await }
+    });
+    let (read, first_read) = smol::channel::bounded(1);
+    let following = executor::spawn(async move { catalog.follow(read).await });
+    or(async { _ = first_read.recv().await }, late()).await;
+
+    let serving = executor::spawn({
+        let listener = Arc::clone(&listener);
+        async move { listener.serve(app).await }
+    });
+    announce(&listener.addresses());
+
+    let upkeep = upkeep::Upkeep {
+        folders,
+        missing,
+        admin,
+        ffmpeg,
+        drive: drive.clone(),
+        videos,
+    };
+    let first_status = upkeep.first_status();
+    notify::send(vec![Message::Ready, notify::status(&first_status)]).await;
+    let upkeep = executor::spawn(upkeep.run(first_status));
+    let scanning = executor::spawn(async move { scanner.watch().await });
+    let watchdog = notify::watchdog_interval()
+        .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
+
+    while signals.next().await == Signal::Reload {
+        reload(&drive).await;
+    }
+
+    log::info!("rill stops; streams have {} s to end", GRACE.as_secs());
+    notify::send(vec![Message::Stopping, notify::status("stopping")]).await;
+    drop(watchdog);
+    drop(following);
+    drop(upkeep);
+    drop(scanning);
+    // Who asks twice does not want to wait.
+    or(listener.close(GRACE), stop_asked(&mut signals)).await;
+    drop(serving);
+    drop(preparing);
+    close(&progress).await;
+    log::info!("rill has stopped");
+    Ok(())
+}
+
+/// Closes the database, but for a disk that hangs: what was answered is in its log by now.
+async fn close(progress: &Progress) {
+    let late = async {
+        smol::Timer::after(GRACE).await;
+        log::warn!("the database did not close in time");
+    };
+    or(progress.close(), late).await;
+}
+
+/// What the start waits for the catalog at most; one on a disk that hangs appears when it is read.
+async fn late() {
+    smol::Timer::after(CATALOG_PATIENCE).await;
+}
+
+async fn stop_asked(signals: &mut Signals) {
+    while signals.next().await != Signal::Stop {}
+}
+
+async fn reload(drive: &Drive) {
+    log::info!("reading the Drive credentials again");
+    notify::send(vec![Message::Reloading]).await;
+    let drive = drive.clone();
+    smol::unblock(move || drive.reload()).await;
+    notify::send(vec![Message::Ready]).await;
+}
+
+/// Tells stdout, for scripts and people who started us by hand, and the log where to go.
+fn announce(addresses: &[SocketAddr]) {
+    let mut stdout = std::io::stdout();
+    for address in addresses {
+        log::info!("listening on http://{address}/");
+        // A closed stdout is no reason to stop serving.
+        let _ = writeln!(stdout, "listening on http://{address}/");
+    }
+    let _ = stdout.flush();
+}
+
+/// The admin token of the configured state folder, a new one when `new`.
+///
+/// # Errors
+/// The token's file cannot be read or written.
+pub fn token(config: &Config, new: bool) -> Result<String> {
+    let admin = Admin::open(&config.state.dir);
+    if new { admin.replace() } else { admin.token() }
+}

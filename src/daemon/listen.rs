@@ -1,0 +1,125 @@
+//! Which sockets to serve: those that were inherited, then the configured addresses they do not cover.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::sockets;
+
+/// Gathers the sockets. An address that cannot be bound is fatal only when nothing else is there to
+/// serve on: a box that answers on one of two addresses can still be mended through it.
+///
+/// # Errors
+/// `listen`: nothing can be served on, with the first address's reason and remedy.
+pub(super) async fn sockets(
+    listen: &[String],
+    inherited: Vec<TcpListener>,
+) -> Result<Vec<TcpListener>> {
+    let mut sockets = inherited;
+    let mut first_error = None;
+    for text in listen {
+        match resolve(text).await {
+            Ok(address) if sockets.iter().any(|s| sockets::covers(s, address)) => {
+                log::debug!("{text} is served by a socket that is already there");
+            }
+            Ok(address) => match sockets::bind(address) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => put(&mut first_error, refused(text, address.port(), error)),
+            },
+            Err(error) => put(&mut first_error, error),
+        }
+    }
+    match first_error {
+        Some(error) if sockets.is_empty() => Err(error),
+        None if sockets.is_empty() => Err(Error::new(
+            Kind::Unavailable,
+            "listen",
+            "http.listen is empty and systemd handed over no socket; name an address, such as \"[::]:8080\", or start rill.socket",
+        )),
+        _ => Ok(sockets),
+    }
+}
+
+/// Keeps the first error, which names what a person wrote first, and logs each.
+fn put(first: &mut Option<Error>, error: Error) {
+    if first.is_none() {
+        *first = Some(error);
+    } else {
+        log::warn!("{}", error.chain());
+    }
+}
+
+/// The address that `HOST:PORT` means, which for a name may take the network.
+pub(super) async fn resolve(text: &str) -> Result<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let found = smol::net::resolve(text).await;
+    let why = match found {
+        Ok(addresses) => match addresses.first() {
+            Some(address) => return Ok(*address),
+            None => io::Error::from(io::ErrorKind::NotFound),
+        },
+        Err(error) => error,
+    };
+    let sentence = format!(
+        "the name in the listening address {text} is not known here; write an IP address, or [::] for every one, in http.listen"
+    );
+    Err(Error::new(Kind::Unavailable, "listen", sentence).because(why))
+}
+
+/// Why an address cannot be bound, and what to do.
+pub(super) fn refused(text: &str, port: u16, error: io::Error) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program listens there (`ss -ltnp sport = :{port}` names it): stop it, or choose another port in http.listen or PORT"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 belong to root: enable rill-http.socket for port 80, or choose a port from 1024 up in http.listen".to_owned()
+        }
+        _ => "choose another address in http.listen".to_owned(),
+    };
+    Error::new(
+        Kind::Unavailable,
+        "listen",
+        format!("{text} cannot be listened on; {remedy}"),
+    )
+    .because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inherited_first_and_what_they_cover_skipped() {
+        smol::block_on(async {
+            let inherited = TcpListener::bind("127.0.0.1:0").expect("a socket");
+            let address = inherited.local_addr().expect("bound");
+            let listen = [address.to_string(), "127.0.0.1:0".to_owned()];
+            let sockets = sockets(&listen, vec![inherited]).await.expect("sockets");
+            assert_eq!(sockets.len(), 2);
+            assert_eq!(sockets[0].local_addr().expect("bound"), address);
+        });
+    }
+
+    #[test]
+    fn a_taken_port_is_fatal_only_alone() {
+        smol::block_on(async {
+            let taken = TcpListener::bind("127.0.0.1:0").expect("a socket");
+            let address = taken.local_addr().expect("bound").to_string();
+            let error = sockets(std::slice::from_ref(&address), Vec::new())
+                .await
+                .expect_err("taken");
+            assert!(error.sentence().contains(&address) && error.sentence().contains("ss -ltnp"));
+            let two = sockets(&[address, "127.0.0.1:0".to_owned()], Vec::new())
+                .await
+                .expect("one of two");
+            assert_eq!(two.len(), 1);
+            assert_eq!(
+                sockets(&[], Vec::new()).await.expect_err("none").code(),
+                "listen"
+            );
+        });
+    }
+}

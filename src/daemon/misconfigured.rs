@@ -1,0 +1,99 @@
+//! What answers while the configuration is wrong and systemd holds the sockets: 503 and the sentence, on every
+//! route, until the file is mended.
+//!
+//! Exiting instead would have systemd start the daemon for every connection, fail five times, and give the
+//! sockets up; a person in front of the television would see a refused connection and no reason.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::http::{Listener, Request, Response, Service};
+use crate::routes;
+use crate::sys::notify::Message;
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::{executor, notify};
+
+use super::watchdog;
+
+/// Connections at once; the answers are short.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Answers everything with one sentence.
+struct Sorry {
+    sentence: String,
+}
+
+impl Sorry {
+    fn error(&self) -> Error {
+        Error::new(Kind::Misconfigured, "misconfigured", self.sentence.clone())
+    }
+}
+
+impl Service for Sorry {
+    async fn call(&self, request: &mut Request) -> Response {
+        routes::error_response(Some(request), &self.error())
+    }
+
+    fn refuse(&self, error: Error) -> Response {
+        routes::error_response(None, &error)
+    }
+}
+
+/// Answers with `error` until SIGHUP finds the configuration mended (then it is returned) or a signal ends
+/// the daemon (then nothing is).
+///
+/// # Errors
+/// The inherited sockets cannot be served.
+pub(super) async fn serve(
+    mut error: Error,
+    inherited: &[TcpListener],
+    load: &dyn Fn() -> Result<Config>,
+    signals: &mut Signals,
+) -> Result<Option<Config>> {
+    loop {
+        log::error!("{}", error.chain());
+        let sentence = error.chain();
+        let clones = inherited
+            .iter()
+            .map(TcpListener::try_clone)
+            .collect::<std::io::Result<Vec<_>>>();
+        let listener = clones
+            .and_then(|sockets| Listener::new(sockets, MAX_CONNECTIONS))
+            .map_err(|error| {
+                Error::internal("the inherited sockets cannot be served").because(error)
+            })?;
+        let listener = Arc::new(listener);
+        let serving = executor::spawn({
+            let listener = Arc::clone(&listener);
+            let service = Arc::new(Sorry {
+                sentence: sentence.clone(),
+            });
+            async move { listener.serve(service).await }
+        });
+        notify::send(vec![Message::Ready, notify::status(&sentence)]).await;
+        let watchdog = notify::watchdog_interval()
+            .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
+
+        let signal = signals.next().await;
+        let loaded = match signal {
+            Signal::Reload => {
+                notify::send(vec![Message::Reloading]).await;
+                load().map(Some)
+            }
+            Signal::Stop => {
+                notify::send(vec![Message::Stopping]).await;
+                Ok(None)
+            }
+        };
+        drop(watchdog);
+        listener.close(Duration::from_secs(1)).await;
+        drop(serving);
+        match loaded {
+            Ok(config) => return Ok(config),
+            Err(again) => error = again,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What the daemon looks after while it serves: the folders, the token and the programs that were
+//! missing and may appear, and the line that `systemctl status` shows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use smol::future::or;
+
+use crate::config::Config;
+use crate::drive::Drive;
+use crate::ffmpeg::Programs;
+use crate::media::folder::Folder;
+use crate::store;
+use crate::store::token::Admin;
+use crate::sys::notify;
+
+/// How often everything is looked at. Short enough that a line is true when a person reads it, long
+/// enough that an idle Pi sleeps.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How long the start waits for the folders; a disk that spins up takes less.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often videos are counted when the folder itself tells of no change; one below it may have changed.
+const RECOUNT: Duration = Duration::from_secs(300);
+
+/// The folders the daemon wants.
+#[derive(Clone, Debug)]
+pub(super) struct Folders {
+    wanted: Vec<(&'static str, PathBuf)>,
+}
+
+impl Folders {
+    pub(super) fn of(config: &Config) -> Folders {
+        let wanted = vec![
+            ("state", config.state.dir.clone()),
+            ("cache", config.state.cache.clone()),
+            ("videos", config.library.videos.clone()),
+        ];
+        Folders { wanted }
+    }
+
+    /// As [`Folders::make`] for the start, which a disk that hangs must not hold up; before, what an
+    /// interrupted write left in the state folder is taken away.
+    pub(super) async fn make_at_start(&self, admin: &Arc<Admin>, state: PathBuf) -> Vec<String> {
+        let made = async {
+            smol::unblock(move || store::atomic::sweep(&state)).await;
+            self.make(admin).await
+        };
+        let late = async {
+            smol::Timer::after(START_PATIENCE).await;
+            vec!["the disk of the folders does not answer".to_owned()]
+        };
+        or(made, late).await
+    }
+
+    /// Makes what can be made, and the token; a sentence for each that cannot.
+    pub(super) async fn make(&self, admin: &Arc<Admin>) -> Vec<String> {
+        let (wanted, admin) = (self.wanted.clone(), Arc::clone(admin));
+        smol::unblock(move || {
+            let mut missing = Vec::new();
+            for (name, path) in wanted {
+                if let Err(error) = store::folder(&path) {
+                    missing.push(format!(
+                        "the {name} folder {} cannot be made ({error})",
+                        path.display()
+                    ));
+                }
+            }
+            if let Err(error) = admin.token() {
+                missing.push(error.chain());
+            }
+            for sentence in &missing {
+                log::debug!("{sentence}");
+            }
+            missing
+        })
+        .await
+    }
+}
+
+/// How many videos there were, and when they were counted.
+#[derive(Clone, Debug)]
+struct Count {
+    videos: usize,
+    /// Why the count is not all, as the folder says it.
+    problem: Option<String>,
+    at: Instant,
+    modified: Option<SystemTime>,
+}
+
+/// Everything that is looked after.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    pub(super) folders: Folders,
+    /// What is missing now; written by [`Upkeep::run`] alone.
+    pub(super) missing: Vec<String>,
+    pub(super) admin: Arc<Admin>,
+    pub(super) ffmpeg: Programs,
+    pub(super) drive: Drive,
+    pub(super) videos: Folder,
+}
+
+impl Upkeep {
+    /// Looks after everything until dropped; `told` is the line that systemd has.
+    pub(super) async fn run(mut self, mut told: String) {
+        for sentence in &self.missing {
+            log::warn!("{sentence}");
+        }
+        let mut count = None;
+        loop {
+            self.ffmpeg.look().await;
+            if notify::wanted() {
+                let counted = self.count(count).await;
+                let line = self.status_line(Some(&counted));
+                count = Some(counted);
+                if line != told {
+                    notify::send(vec![notify::status(&line)]).await;
+                    told = line;
+                }
+            }
+            smol::Timer::after(EVERY).await;
+            self.make_again().await;
+        }
+    }
+
+    async fn make_again(&mut self) {
+        let missing = self.folders.make(&self.admin).await;
+        for sentence in missing
+            .iter()
+            .filter(|sentence| !self.missing.contains(sentence))
+        {
+            log::warn!("{sentence}");
+        }
+        for _ in self
+            .missing
+            .iter()
+            .filter(|sentence| !missing.contains(sentence))
+        {
+            log::info!("a folder that was missing is there");
+        }
+        self.missing = missing;
+    }
+
+    async fn count(&self, last: Option<Count>) -> Count {
+        let root = self.videos.root().to_owned();
+        let modified =
+            smol::unblock(move || std::fs::metadata(root).and_then(|m| m.modified()).ok()).await;
+        if let Some(last) = last {
+            let same = last.modified == modified && last.problem.is_none();
+            if same && last.at.elapsed() < RECOUNT {
+                return last;
+            }
+        }
+        let listing = self.videos.list().await;
+        let (videos, problem) = (listing.items.len(), listing.problem.clone());
+        Count {
+            videos,
+            problem,
+            at: Instant::now(),
+            modified,
+        }
+    }
+
+    /// The line: `12 videos, Drive: connected as x@y, 2 streams`, and behind it what is missing.
+    fn status_line(&self, count: Option<&Count>) -> String {
+        let drive = self.drive.status();
+        let drive = match (&drive.error, &drive.account) {
+            (Some(("drive_not_configured", _)), _) => "Drive: not configured".to_owned(),
+            (Some((_, sentence)), _) => format!("Drive: {sentence}"),
+            (None, Some(account)) => format!("Drive: connected as {account}"),
+            (None, None) => "Drive: ready".to_owned(),
+        };
+        let mut missing: Vec<&str> = self.missing.iter().map(String::as_str).collect();
+        if let Some(count) = count {
+            // A folder that could not be made is among the missing already.
+            missing.extend(count.problem.as_deref().filter(|_| self.missing.is_empty()));
+            // Before the first count nobody has looked for the programs either.
+            if !self.ffmpeg.ffmpeg().available {
+                missing.push("ffmpeg is missing");
+            }
+        }
+        line(
+            count.map(|count| count.videos),
+            &drive,
+            self.drive.stats().open,
+            &missing,
+        )
+    }
+
+    /// The line before anything has been counted.
+    pub(super) fn first_status(&self) -> String {
+        self.status_line(None)
+    }
+}
+
+fn line(videos: Option<usize>, drive: &str, streams: u64, missing: &[&str]) -> String {
+    let mut parts = Vec::new();
+    parts.extend(videos.map(|n| plural(n as u64, "video")));
+    parts.push(drive.to_owned());
+    parts.push(plural(streams, "stream"));
+    parts.extend(missing.iter().map(|sentence| (*sentence).to_owned()));
+    parts.join(", ")
+}
+
+fn plural(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        assert_eq!(
+            line(Some(12), "Drive: connected as x@y", 2, &[]),
+            "12 videos, Drive: connected as x@y, 2 streams"
+        );
+        assert_eq!(
+            line(None, "Drive: not configured", 1, &["ffmpeg is missing"]),
+            "Drive: not configured, 1 stream, ffmpeg is missing"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_made_or_said() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::write(root.path().join("file"), b"").expect("written");
+        let path = |name: &str| root.path().join(name);
+        let folders = Folders {
+            wanted: vec![
+                ("state", path("state")),
+                ("videos", path("file/videos")),
+                ("cache", path("a/b")),
+            ],
+        };
+        let admin = Arc::new(Admin::open(&path("state")));
+        let missing = smol::block_on(folders.make(&admin));
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert!(missing[0].starts_with("the videos folder"));
+        assert!(path("a/b").is_dir() && path("state").join(store::token::FILE).is_file());
+    }
+}

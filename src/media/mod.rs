@@ -1,0 +1,10 @@
+//! What an entry means as media: types by name, the folder of local videos, subtitles.
+//!
+//! Nothing here knows a URL or a page; `routes` decodes the one and `web` writes the other.
+
+pub mod folder;
+pub mod kind;
+pub mod language;
+pub mod listing;
+pub mod path;
+pub mod subtitle;

@@ -1,0 +1,188 @@
+//! One file per resource: what a URL means, and the only place that knows wire types.
+//!
+//! A request passes, in this order: the name it came by ([`access`]), what its URL means ([`route`]), the methods
+//! of that route, who may change things ([`access`]), and the file of its resource. Any of them may fail
+//! with `?`; the failure becomes an answer in [`answer`], which also writes the log.
+
+pub mod access;
+mod answer;
+mod assets;
+mod catalog;
+mod catalog_pages;
+mod drive;
+mod health;
+mod login;
+mod pages;
+mod progress;
+pub mod route;
+mod videos;
+mod watched;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_types::Method;
+
+use crate::catalog::{Catalog, StartScan};
+use crate::config::Config;
+use crate::drive::Drive;
+use crate::error::{Error, Kind, Result};
+use crate::ffmpeg::Programs;
+use crate::http::{Listener, Request, Response, Service, StatusCode};
+use crate::media::folder::Folder;
+use crate::store::progress::Progress;
+use crate::store::token::Admin;
+
+pub use access::Access;
+pub use answer::error_response;
+pub use route::Route;
+pub use videos::VideosJson;
+
+/// What the routes answer from. Built by `daemon`, shared by every connection.
+#[derive(Debug)]
+pub struct App {
+    /// The resolved configuration.
+    pub config: Config,
+    /// Google Drive.
+    pub drive: Drive,
+    /// `library.videos`.
+    pub videos: Folder,
+    /// The courses.
+    pub catalog: Catalog,
+    /// `library.courses`.
+    pub courses: Option<Folder>,
+    /// Starts a scan as a job; `None` where nothing can be scanned.
+    pub scan: Option<Arc<dyn StartScan>>,
+    /// The sockets, for their counters.
+    pub listener: Arc<Listener>,
+    /// When the daemon started.
+    pub started: Instant,
+    /// Who knows the admin token.
+    pub admin: Arc<Admin>,
+    /// ffmpeg and ffprobe, as far as they were found.
+    pub ffmpeg: Programs,
+    /// `/api/videos` as it was last written; begins as its `Default`.
+    pub videos_json: VideosJson,
+    /// How far everything was watched, by whom.
+    pub progress: Progress,
+}
+
+impl App {
+    /// The rules about who may do what.
+    pub fn access(&self) -> Access<'_> {
+        Access::new(&self.config.http, &self.admin)
+    }
+
+    /// Answers, or says why not.
+    async fn answer(&self, request: &mut Request) -> Result<Response> {
+        let access = self.access();
+        access.check_host(request)?;
+        let route = Route::decode(request.path());
+        let method = request.method();
+        match route {
+            Route::NotFound => return Err(not_found()),
+            Route::Malformed => {
+                return Err(Error::new(
+                    Kind::BadRequest,
+                    "malformed_path",
+                    "The URL has a broken percent-escape or a NUL; write % as %25.",
+                ));
+            }
+            Route::BadFileId => {
+                return Err(Error::new(
+                    Kind::BadRequest,
+                    "invalid_file_id",
+                    "That is no id of a Drive file; copy it from the file's link, after /d/.",
+                ));
+            }
+            _ => {}
+        }
+        if method == Method::Options {
+            return Ok(access.preflight(request, &route));
+        }
+        if !route.methods().contains(&method) {
+            return Ok(answer::method_not_allowed(request, &route));
+        }
+        access.check_site(request)?;
+        match route {
+            Route::Home => pages::home(self, request).await,
+            Route::VideoPage(path) => pages::video(self, request, &path).await,
+            Route::Video(path) => videos::file(self, request, &path).await,
+            Route::DrivePage(id) => pages::drive(self, request, &id).await,
+            Route::DriveFile(id) => drive::file(self, request, &id).await,
+            Route::DriveSubtitle(id) => drive::subtitle(self, request, &id).await,
+            Route::ApiVideos => videos::list(self, request).await,
+            Route::ApiVideoMetadata(id) => drive::metadata(self, &id).await,
+            Route::ApiHealth => Ok(health::health(self).await),
+            Route::ApiProgress => progress::progress(self, request).await,
+            Route::ApiProfiles => progress::profiles(self).await,
+            Route::ApiProfile(profile) => progress::remove(self, request, &profile).await,
+            Route::ApiBootstrap => catalog::bootstrap(self, request).await,
+            Route::ApiCourses => catalog::courses(self, request).await,
+            Route::ApiCourseDetail(refs) => catalog::detail(self, request, &refs).await,
+            Route::ApiCourseDetailDepth => Err(catalog::wrong_depth()),
+            Route::ApiCacheMeta => catalog::meta(self, request).await,
+            Route::ApiSearch => catalog::search(self, request).await,
+            Route::ApiSelfCheck => catalog::self_check(self, request).await,
+            Route::ApiRefresh => catalog::refresh(self, request).await,
+            Route::Courses => catalog_pages::courses(self, request).await,
+            Route::CourseFile(path) => catalog::file(self, request, &path).await,
+            Route::CoursePage(refs) => catalog_pages::course(self, request, &refs).await,
+            Route::ClassPage(refs, class) => {
+                catalog_pages::class(self, request, &refs, &class).await
+            }
+            Route::PlayerScript => assets::player(request).await,
+            Route::Login => login::login(self, request).await,
+            Route::Logout => Ok(login::logout()),
+            Route::Style => assets::style(request).await,
+            Route::Icon => assets::icon(request).await,
+            Route::Robots => Ok(assets::robots()),
+            Route::Server | Route::BadFileId | Route::Malformed | Route::NotFound => {
+                Err(not_found())
+            }
+        }
+    }
+}
+
+impl Service for App {
+    async fn call(&self, request: &mut Request) -> Response {
+        let began = Instant::now();
+        let answered = self.answer(request).await;
+        let (response, error) = match answered {
+            Ok(response) => (response, None),
+            Err(error) => (error_response(Some(request), &error), Some(error)),
+        };
+        let response = self.access().share(request, response);
+        answer::log(request, &response, error.as_ref(), began.elapsed());
+        response
+    }
+
+    fn refuse(&self, error: Error) -> Response {
+        error_response(None, &error)
+    }
+}
+
+fn not_found() -> Error {
+    Error::new(
+        Kind::NotFound,
+        "not_found",
+        "Nothing is at this address; begin at the start page, /.",
+    )
+}
+
+/// The value of `name` in the request's query, decoded; `None` when it is not there.
+fn query(request: &Request, name: &str) -> Option<String> {
+    login::fields(request.query()?)
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value)
+}
+
+/// A redirect to a path of our own, to be followed by GET (RFC 9110 section 15.4.4).
+fn see_other(path: String) -> Response {
+    Response::new(StatusCode::SeeOther)
+        .header("location", path)
+        .header("cache-control", "no-store")
+}

@@ -1,0 +1,210 @@
+//! `/`, `/video/{path}`, `/watch/drive/{id}`: what a person sees. The markup itself is in `web`.
+
+use std::time::Duration;
+
+use smol::Timer;
+
+use crate::drive::{Drive, FileId, Status};
+use crate::error::{Error, Kind, Result};
+use crate::http::{Request, Response, StatusCode};
+use crate::media::folder::{Item, Listing};
+use crate::media::kind;
+use crate::media::language;
+use crate::media::path::MediaPath;
+use crate::routes::{App, answer};
+use crate::sys::executor;
+use crate::web::{self, figure, url};
+
+/// Longest that the start page waits for Drive; what comes later is there the next time.
+const DRIVE_WAIT: Duration = Duration::from_millis(1500);
+
+/// What lies in Drive's root folder, as titles and pages; nothing when Drive does not say so in time.
+async fn films(drive: &Drive) -> Vec<(String, String)> {
+    let (answer, answered) = smol::channel::bounded(1);
+    let drive = drive.clone();
+    executor::spawn(async move {
+        let films = drive.films().await.unwrap_or_default();
+        // The page may have been sent without it.
+        let _ = answer.send(films).await;
+    })
+    .detach();
+    let late = async {
+        Timer::after(DRIVE_WAIT).await;
+        Vec::new()
+    };
+    let films = async { answered.recv().await.unwrap_or_default() };
+    let films = smol::future::or(films, late).await;
+    films
+        .iter()
+        .take(web::PER_PAGE)
+        .map(|film| (figure::title(&film.name), url::drive_page(&film.id)))
+        .collect()
+}
+
+/// The list of local videos, newest first, a page at a time; below it what lies in Drive's root folder.
+pub(super) async fn home(app: &App, request: &Request) -> Result<Response> {
+    let listing = app.videos.list().await;
+    let pages = listing.items.len().div_ceil(web::PER_PAGE).max(1);
+    let page = match super::query(request, "page") {
+        None => 1,
+        Some(text) => match text.parse::<usize>() {
+            Ok(page) if (1..=pages).contains(&page) => page,
+            // A bookmark into a list that has become shorter, or nonsense: the nearest there is.
+            Ok(page) if page > pages => pages,
+            _ => 1,
+        },
+    };
+    let films = match page {
+        1 => films(&app.drive).await,
+        _ => Vec::new(),
+    };
+    let markup = web::home(&web::Home {
+        listing: &listing,
+        folder: app.videos.root(),
+        page,
+        pages,
+        drive: &drive_sentence(&app.drive.status()),
+        films: &films,
+    });
+    Ok(answer::page(StatusCode::Ok, markup))
+}
+
+/// Plays a local file.
+pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
+    // Asked of the disk and not of the list, which may be some seconds old.
+    app.videos.open(path).await?;
+    let listing = app.videos.list().await;
+    let position = listing.position(path);
+    let neighbour = |at: Option<usize>| {
+        let item: &Item = listing.items.get(at?)?;
+        Some((
+            figure::title(&item.path.name_text()),
+            url::video_page(&item.path),
+        ))
+    };
+    let markup = web::watch(&web::Watch {
+        title: figure::title(&path.name_text()),
+        kind: kind::of_name(path.name()),
+        source: url::video(path),
+        content_type: kind::by_name(path.name()).to_owned(),
+        tracks: local_tracks(&listing, path, request),
+        back: position.map_or("/".to_owned(), |at| url::home(at / web::PER_PAGE + 1)),
+        previous: neighbour(position.and_then(|at| at.checked_sub(1))),
+        next: neighbour(position.map(|at| at + 1)),
+        facts: position.map(|at| {
+            figure::facts(
+                Some(listing.items[at].bytes),
+                Some(listing.items[at].modified),
+                None,
+            )
+        }),
+    });
+    Ok(answer::page(StatusCode::Ok, markup))
+}
+
+/// Plays a file on Drive.
+pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<Response> {
+    let metadata = app.drive.metadata(id).await?;
+    if metadata.mime_type == "application/vnd.google-apps.folder" {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "drive_not_downloadable",
+            "That is a folder on Drive; open one of the files in it.",
+        ));
+    }
+    let kind = match kind::of_type(&metadata.mime_type) {
+        kind::Kind::Other => kind::of(&metadata.name),
+        kind => kind,
+    };
+    // A film plays without its subtitles; it does not play without itself.
+    let tracks = match kind {
+        kind::Kind::Video | kind::Kind::Audio => match app.drive.tracks(&metadata).await {
+            Ok(tracks) => tracks,
+            Err(error) => {
+                log::debug!(
+                    "no subtitles for {}: {}",
+                    metadata.id.as_str(),
+                    error.chain()
+                );
+                Vec::new()
+            }
+        },
+        _ => Vec::new(),
+    };
+    let tracks = tracks
+        .iter()
+        .map(|track| {
+            (
+                language::of_subtitle(&metadata.name, &track.name),
+                url::drive_subtitle(&track.id),
+            )
+        })
+        .collect();
+    let modified = metadata.modified.map(figure::seconds);
+    let markup = web::watch(&web::Watch {
+        title: figure::title(&metadata.name),
+        kind,
+        source: url::drive_file(&metadata.id),
+        content_type: metadata.mime_type.clone(),
+        tracks: with_default(tracks, request),
+        back: "/".to_owned(),
+        previous: None,
+        next: None,
+        facts: Some(figure::facts(metadata.size, modified, metadata.duration_ms)),
+    });
+    Ok(answer::page(StatusCode::Ok, markup))
+}
+
+/// The subtitles beside a local file. A `.srt` is linked as the `.vtt` it is served as, unless
+/// that one lies there too.
+fn local_tracks(listing: &Listing, path: &MediaPath, request: &Request) -> Vec<web::Track> {
+    let mut sources: Vec<MediaPath> = Vec::new();
+    let mut tracks = Vec::new();
+    for item in listing.subtitles_of(path) {
+        let source = match item.path.name().to_ascii_lowercase().ends_with(b".srt") {
+            true => item.path.with_extension("vtt"),
+            false => item.path.clone(),
+        };
+        if !sources.contains(&source) {
+            let language = language::of_subtitle(&path.name_text(), &item.path.name_text());
+            tracks.push((language, url::video(&source)));
+            sources.push(source);
+        }
+    }
+    with_default(tracks, request)
+}
+
+/// Chooses the track that shows without being asked for: the browser's language, else the first. Who puts
+/// subtitles beside a film wants to see them, and many televisions have no button to turn them on.
+pub(super) fn with_default(
+    tracks: Vec<(language::Language, String)>,
+    request: &Request,
+) -> Vec<web::Track> {
+    let tags: Vec<&str> = tracks
+        .iter()
+        .map(|(language, _)| language.tag.as_str())
+        .collect();
+    let accepted = request.header("accept-language").unwrap_or_default();
+    let chosen = language::best(&tags, accepted).unwrap_or(0);
+    let track = |(at, (language, source))| web::Track {
+        source,
+        language,
+        default: at == chosen,
+    };
+    tracks.into_iter().enumerate().map(track).collect()
+}
+
+/// What the Drive part says of itself, in one sentence.
+fn drive_sentence(status: &Status) -> String {
+    match (&status.error, &status.account) {
+        (Some((_, sentence)), _) => sentence.clone(),
+        (None, Some(account)) if status.available => {
+            format!("Google Drive is connected as {account}; share a file with that address to play it here.")
+        }
+        (None, _) if status.available => "Google Drive is connected.".to_owned(),
+        (None, _) => {
+            "Google Drive is not set up; put credentials into rill.toml, as the README says step by step."
+                .to_owned()
+        }
+    }
+}

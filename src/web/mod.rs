@@ -1,0 +1,85 @@
+//! What a person sees: pages written by the server, one style sheet, and one script that remembers positions.
+//!
+//! They are made for a television three metres away and its remote control, and for a phone: every thing to do is
+//! a link or a button, one of them has the focus when the page opens, and each view has its own URL, so that the
+//! remote's Back key leads where it should. Engines go back to 2014: see `style`.
+//! What a page says comes in as plain values; nothing here asks the disk or Google.
+
+mod courses;
+pub mod figure;
+pub mod icon;
+mod lesson;
+mod list;
+pub mod player;
+pub mod style;
+pub mod url;
+mod watch;
+
+use maud::{DOCTYPE, Markup, html};
+
+pub use courses::{Card, CoursePage, Library, Mark, Pager, Section, course, library};
+pub use lesson::{Lesson, lesson};
+pub use list::{Home, PER_PAGE, home};
+pub use watch::{Track, Watch, watch};
+
+/// The page that asks for the admin token; `wrong` says what was wrong with the last one.
+pub fn login(next: &str, wrong: Option<&str>) -> String {
+    page(
+        "Log in",
+        html! {
+            h1 { "Log in" }
+            p { "Uploading, deleting and settings ask for the admin token. Run "
+                code { "sudo rill token" } " on the box to see it." }
+            @if let Some(wrong) = wrong {
+                p.problem role="alert" { (wrong) }
+            }
+            form method="post" action="/login" {
+                input type="hidden" name="next" value=(next);
+                label for="token" { "Admin token" }
+                input #token type="password" name="token" autocomplete="current-password"
+                    autocapitalize="off" spellcheck="false" required autofocus;
+                button type="submit" { "Log in" }
+            }
+            p { a.button href="/" { "Back to the list" } }
+        },
+    )
+}
+
+/// What a browser is shown when something fails.
+pub fn failure(status: u16, reason: &str, sentence: &str, login: bool) -> String {
+    page(
+        reason,
+        html! {
+            h1 { (reason) }
+            p.problem role="alert" { (sentence) }
+            @if login {
+                p { a.button href="/login" autofocus { "Log in" } }
+                p { a.button href="/" { "Back to the list" } }
+            } @else {
+                p { a.button href="/" autofocus { "Back to the list" } }
+            }
+            p.facts { "Status " (status) }
+        },
+    )
+}
+
+/// The frame around every page.
+fn page(title: &str, content: Markup) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="dark";
+                title { (title) " - rill" }
+                link rel="stylesheet" href=(style::url());
+                link rel="icon" href="/favicon.ico";
+            }
+            body {
+                main { (content) }
+            }
+        }
+    }
+    .into_string()
+}

@@ -1,0 +1,153 @@
+//! How what is served is written as a URL: the other direction of `routes::Route::decode`.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+use crate::catalog::course::FileRef;
+use crate::catalog::index::{Found, Index};
+use crate::drive::FileId;
+use crate::media::path::MediaPath;
+
+/// Everything but `unreserved` (RFC 3986 section 2.3) is escaped: no reader can take a name for anything else.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Escapes one segment of a path, or a value of a query.
+pub fn escape(bytes: &[u8]) -> String {
+    percent_encode(bytes, RESERVED).to_string()
+}
+
+/// The list, at a page of it.
+pub fn home(page: usize) -> String {
+    match page {
+        0 | 1 => "/".to_owned(),
+        page => format!("/?page={page}"),
+    }
+}
+
+/// The bytes of a local file.
+pub fn video(path: &MediaPath) -> String {
+    below("/videos", path)
+}
+
+/// The page that plays a local file.
+pub fn video_page(path: &MediaPath) -> String {
+    below("/video", path)
+}
+
+/// The page that plays a file on Drive.
+pub fn drive_page(id: &FileId) -> String {
+    format!("/watch/drive/{}", id.as_str())
+}
+
+/// The bytes of a file on Drive.
+pub fn drive_file(id: &FileId) -> String {
+    format!("/drive/files/{}", id.as_str())
+}
+
+/// A subtitle file on Drive, as WebVTT.
+pub fn drive_subtitle(id: &FileId) -> String {
+    format!("/drive/subtitles/{}.vtt", id.as_str())
+}
+
+/// The list of a category's courses, at a page of it.
+pub fn category(reference: &str, page: usize) -> String {
+    let mut url = format!("/courses?category={}", escape(reference.as_bytes()));
+    if page > 1 {
+        url.push_str(&format!("&page={page}"));
+    }
+    url
+}
+
+/// The page of a course.
+pub fn course(index: &Index, found: Found) -> String {
+    format!("/course/{}", course_segments(index, found))
+}
+
+/// The page that plays a class of a course, by the number of the class.
+pub fn class(index: &Index, found: Found, class: usize) -> String {
+    let class = index.classes.get(class);
+    let module = class.and_then(|class| index.modules.get(class.module as usize));
+    let module = module.map_or("", |module| index.text(module.reference));
+    let class = class.map_or("", |class| index.text(class.reference));
+    format!(
+        "/watch/{}/{}/{}",
+        course_segments(index, found),
+        escape(module.as_bytes()),
+        escape(class.as_bytes())
+    )
+}
+
+fn course_segments(index: &Index, found: Found) -> String {
+    let references = [
+        index.categories.get(found.category).map(|c| c.reference),
+        index.routes.get(found.route).map(|r| r.reference),
+        index.courses.get(found.course).map(|c| c.reference),
+    ];
+    let segments = references.map(|reference| {
+        let text = index.text(reference.unwrap_or_default());
+        escape(text.as_bytes())
+    });
+    segments.join("/")
+}
+
+/// The bytes of a file of a course.
+pub fn course_file(file: &FileRef) -> String {
+    match file {
+        FileRef::Drive(id) => format!("/drive/files/{}", escape(id.as_bytes())),
+        FileRef::Local(path) => local("/courses/files", path),
+    }
+}
+
+/// A subtitle of a course, as WebVTT.
+pub fn course_subtitle(file: &FileRef) -> String {
+    match file {
+        FileRef::Drive(id) => format!("/drive/subtitles/{}.vtt", escape(id.as_bytes())),
+        FileRef::Local(path) => match path
+            .len()
+            .checked_sub(4)
+            .and_then(|at| path.split_at_checked(at))
+        {
+            Some((stem, end)) if end.eq_ignore_ascii_case(".srt") => {
+                local("/courses/files", &format!("{stem}.vtt"))
+            }
+            _ => local("/courses/files", path),
+        },
+    }
+}
+
+fn local(prefix: &str, path: &str) -> String {
+    path.split('/').fold(prefix.to_owned(), |mut url, segment| {
+        url.push('/');
+        url.push_str(&escape(segment.as_bytes()));
+        url
+    })
+}
+
+fn below(prefix: &str, path: &MediaPath) -> String {
+    let mut url = prefix.to_owned();
+    for segment in path.as_bytes().split(|&byte| byte == b'/') {
+        url.push('/');
+        url.push_str(&escape(segment));
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names() {
+        for (name, want) in [
+            ("a b.mp4", "/videos/a%20b.mp4"),
+            ("50%#?&.mp4", "/videos/50%25%23%3F%26.mp4"),
+            ("a\"<>'.mp4", "/videos/a%22%3C%3E%27.mp4"),
+            ("d/🎬.mp4", "/videos/d/%F0%9F%8E%AC.mp4"),
+        ] {
+            assert_eq!(video(&MediaPath::new(name.as_bytes()).unwrap()), want);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Every integration test in one binary: through the sockets, as a screen of the LAN would come.
+
+#![allow(unreachable_pub, reason = "modules of a test binary have no outside")]
+
+mod support;
+
+// The daemon and its command line.
+mod cli;
+mod config;
+mod daemon;
+
+// HTTP on raw sockets.
+mod http_wire;
+
+// What the routes answer.
+mod access;
+mod api;
+mod catalog;
+mod pages;
+mod progress;
+mod videos;
+
+// Drive, against a stand-in that misbehaves on command.
+mod drive_cost;
+mod drive_credentials;
+mod drive_refusals;
+mod drive_resilience;
+mod fake_drive;
+
+// The scan of course trees.
+mod scan;
+
+// Real clients: a browser, and what else plays and downloads.
+mod browser;
+mod clients;
+
+// What was wrong once.
+mod regression;
