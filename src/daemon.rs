@@ -25,6 +25,8 @@ use crate::drive::Drive;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Programs;
 use crate::http::Listener;
+use crate::jobs::events::Events;
+use crate::jobs::queue::Queue;
 use crate::jobs::scan::Scanner;
 use crate::media::folder::Folder;
 use crate::media::kind;
@@ -100,6 +102,8 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         config.state.dir.join("progress.json"),
         config.limits.progress,
     );
+    let events = Events::new();
+    let queue = Queue::new(database.clone(), events.clone());
     let courses = config.library.courses.clone().map(Folder::new);
     let catalog = Catalog::new(&config).map_err(|error| {
         Error::internal("the kernel gives no memory for a catalog").because(error)
@@ -123,6 +127,8 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         ffmpeg: ffmpeg.clone(),
         videos_json: VideosJson::default(),
         progress: progress.clone(),
+        queue: queue.clone(),
+        events: events.clone(),
     });
 
     // Beside the start: a disk that is slow or gone must not hold it up, and the log tells what it says.

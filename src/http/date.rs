@@ -40,6 +40,17 @@ pub fn format(seconds: u64) -> String {
     String::from_utf8_lossy(&imf_fixdate(seconds)).into_owned()
 }
 
+/// `1994-11-06T08:49:37Z`, as RFC 3339 writes it.
+pub fn rfc3339(seconds: u64) -> String {
+    let seconds = seconds.min(LAST);
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!(
+        "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z",
+        month + 1
+    )
+}
+
 /// The current date as it stands in an answer, made once per second.
 pub(crate) fn current() -> [u8; 29] {
     thread_local! {
@@ -190,6 +201,12 @@ mod tests {
         assert_eq!(parse("Sun Nov  6 08:49:37 1994"), Some(784_111_777));
         assert_eq!(format(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(format(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+    }
+
+    #[test]
+    fn dates_of_json() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
     }
 
     #[test]

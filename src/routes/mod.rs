@@ -32,6 +32,8 @@ use crate::drive::Drive;
 use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::Programs;
 use crate::http::{Listener, Request, Response, Service, StatusCode};
+use crate::jobs::events::Events;
+use crate::jobs::queue::Queue;
 use crate::media::folder::Folder;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
@@ -68,6 +70,10 @@ pub struct App {
     pub videos_json: VideosJson,
     /// How far everything was watched, by whom.
     pub progress: Progress,
+    /// What is to be done in the background.
+    pub queue: Queue,
+    /// What happens, for those who listen.
+    pub events: Events,
 }
 
 impl App {

@@ -82,6 +82,8 @@ impl House {
                 config.state.dir.join("progress.json"),
                 config.limits.progress,
             ),
+            queue: Queue::new(Database::of(&config.state.dir), Events::new()),
+            events: Events::new(),
             config,
         };
         app.admin.token().unwrap();

@@ -8,7 +8,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Kind, Result};
 
 /// Name (for the log) and SQL of each step, oldest first. A room that needs tables appends a step.
-const STEPS: &[(&str, &str)] = &[("progress", PROGRESS), ("scan", super::scan_state::SCHEMA)];
+const STEPS: &[(&str, &str)] = &[
+    ("progress", PROGRESS),
+    ("scan", super::scan_state::SCHEMA),
+    ("jobs", super::queue::SCHEMA),
+];
 
 /// Facts are what a room remembers of itself in a line of text, under a name that begins with the room's.
 ///

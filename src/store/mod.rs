@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod database;
 mod migrations;
 pub mod progress;
+pub mod queue;
 pub mod scan_state;
 pub mod token;
 
