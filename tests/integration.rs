@@ -20,6 +20,9 @@ mod pages;
 mod progress;
 mod videos;
 
+// ffmpeg, and the media it makes.
+mod media_files;
+
 // Drive, against a stand-in that misbehaves on command.
 mod drive_cost;
 mod drive_credentials;

@@ -4,6 +4,7 @@
 //! missing program would make fail; whoever wants them asks [`Programs`], which never blocks.
 
 mod child;
+mod supervisor;
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use crate::config::Ffmpeg;
 
-pub use child::{Child, Output};
+pub use child::{Child, Exit, Output, Priority, Stdout};
 
 /// How long `-version` may take; a Pi that just booted reads the program and its libraries from a slow card.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ pub mod executor;
 pub(crate) mod memory;
 pub mod notify;
 pub(crate) mod pages;
+pub mod process;
 pub(crate) mod reactor;
 pub mod signals;
 pub(crate) mod socket;

@@ -5,6 +5,7 @@
 //! - `drive`: Google Drive and its token endpoint on loopback, with faults on demand
 //! - `catalog`: files that list courses, of any size
 //! - `course_tree`: course trees of any size, for the fake Drive and as a local folder
+//! - `media`: films and music of every kind, made once by ffmpeg
 //! - `browser`: headless Chromium, driven over its debugging protocol
 //! - `keys/`: the fake's CA, its certificate, and the key pair of a service account; good for nothing else
 
@@ -19,3 +20,4 @@ pub mod client;
 pub mod course_tree;
 pub mod daemon;
 pub mod drive;
+pub mod media;
