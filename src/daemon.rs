@@ -120,7 +120,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         videos: videos.clone(),
         catalog: catalog.clone(),
         courses,
-        scan: Some(Arc::new(scanner.clone())),
+        scan: scanner.clone(),
         listener: Arc::clone(&listener),
         started,
         admin: Arc::clone(&admin),

@@ -32,6 +32,7 @@ mod fake_drive;
 
 // The scan of course trees.
 mod scan;
+mod scan_shown;
 
 // Real clients: a browser, and what else plays and downloads.
 mod browser;

@@ -32,7 +32,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::error::Result;
 use generation::Refusal;
 
 pub use generation::{Generation, Origin, Source};
@@ -47,15 +46,6 @@ pub const IMPORTED: &str = "courses_cache.json";
 /// closing the file, which begins a new round.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Starts a scan as a job. What scans stands above the routes' catalog and is handed in from there.
-pub trait StartScan: Send + Sync + std::fmt::Debug {
-    /// Starts a scan unless one runs; returns at once.
-    ///
-    /// # Errors
-    /// Nothing to scan is configured, or a scan cannot be started.
-    fn start_scan(&self) -> Result<()>;
-}
 
 /// The catalog. Clones share it.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 //! walk    lists the folders of Drive that nobody has listed yet     follow  applies what changed since
 //! local   reads the folders of this machine that changed            publish  rows to catalog.json
 //! lock    keeps the daemon's scan and the command's apart           watch    the daemon's loop
+//! status  how far it is, for whoever shows it
 //! ```
 //!
 //! Everything found is kept in the database as it comes, under the number of its scan, so that a scan that is killed
@@ -14,23 +15,24 @@ mod follow;
 mod local;
 mod lock;
 mod publish;
+mod status;
 mod walk;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use crate::catalog::StartScan;
 use crate::catalog::scan::document::Contents;
 use crate::config::Config;
 use crate::drive::{Drive, FileId};
 use crate::error::{Error, Kind, Result};
 use crate::store::database::Database;
-use crate::store::scan_state::{Scan, ScanState};
+use crate::store::scan_state::{self, Scan};
 
 use lock::Lock;
+use status::Progress;
+pub use status::{ScanState, ScanStatus};
 
 /// Under which name the database keeps the folders of Drive, and those of this machine.
 const DRIVE: &str = "drive";
@@ -54,7 +56,7 @@ struct Inner {
     root: Option<String>,
     local: Option<PathBuf>,
     folder: PathBuf,
-    state: ScanState,
+    state: scan_state::ScanState,
     database: Database,
     progress: Arc<Progress>,
     /// Wakes [`Scanner::watch`] before its time.
@@ -62,45 +64,8 @@ struct Inner {
     woken: smol::channel::Receiver<()>,
     /// Somebody asked for a scan.
     asked: AtomicBool,
-    /// How the last scan ended. Held for a few instructions.
-    last: Mutex<Option<Result<Summary, String>>>,
     /// What [`follow`] remembers.
     ahead: Mutex<follow::Ahead>,
-}
-
-/// How far a scan has come; written by whoever scans, read by whoever shows it.
-#[derive(Debug, Default)]
-struct Progress {
-    running: AtomicBool,
-    folders: AtomicU64,
-    known: AtomicU64,
-    classes: AtomicU64,
-    requests: AtomicU64,
-    /// When the scan began, and how many folders it knew from an earlier one by then.
-    began: Mutex<Option<(Instant, u64)>>,
-}
-
-/// A scan as others see it.
-#[derive(Clone, Debug, Default)]
-pub struct ScanStatus {
-    /// A source of courses is configured.
-    pub configured: bool,
-    /// It is under way.
-    pub running: bool,
-    /// Folders listed.
-    pub folders: u64,
-    /// Folders known, the listed ones among them; grows as folders are listed.
-    pub folders_known: u64,
-    /// Videos and other media met.
-    pub classes: u64,
-    /// Requests answered by Drive.
-    pub requests: u64,
-    /// Seconds since it began.
-    pub seconds: u64,
-    /// Seconds that it may still take, by its speed so far.
-    pub seconds_left: Option<u64>,
-    /// How the last one ended: what it found, or why it did not come to its end.
-    pub last: Option<Result<Summary, String>>,
 }
 
 /// What a scan came to.
@@ -128,13 +93,12 @@ impl Scanner {
                 root: config.drive.root.clone(),
                 local: config.library.courses.clone(),
                 folder: config.state.dir.clone(),
-                state: ScanState::of(database.clone()),
+                state: scan_state::ScanState::of(database.clone()),
                 database,
                 progress: Arc::default(),
                 wake,
                 woken,
                 asked: AtomicBool::new(false),
-                last: Mutex::default(),
                 ahead: Mutex::default(),
             }),
         }
@@ -156,30 +120,13 @@ impl Scanner {
 
     /// How it stands.
     pub fn status(&self) -> ScanStatus {
-        let progress = &self.inner.progress;
-        let running = progress.running.load(Ordering::Acquire);
-        let folders = progress.folders.load(Ordering::Relaxed);
-        let folders_known = progress.known.load(Ordering::Relaxed).max(folders);
-        let (seconds, seconds_left) = match *lock(&progress.began) {
-            Some((began, before)) if running => {
-                let seconds = began.elapsed().as_secs_f64();
-                let (done, left) = (folders.saturating_sub(before), folders_known - folders);
-                let guess = (done > 0).then(|| (seconds / done as f64 * left as f64).ceil() as u64);
-                (seconds as u64, guess)
-            }
-            _ => (0, None),
-        };
-        ScanStatus {
-            configured: self.inner.is_configured(),
-            running,
-            folders,
-            folders_known,
-            classes: progress.classes.load(Ordering::Relaxed),
-            requests: progress.requests.load(Ordering::Relaxed),
-            seconds,
-            seconds_left,
-            last: lock(&self.inner.last).clone(),
-        }
+        self.inner.progress.status(self.inner.is_configured())
+    }
+
+    /// A receiver that has something whenever [`Scanner::status`] may say something else. Many changes between two
+    /// looks are one.
+    pub fn changes(&self) -> smol::channel::Receiver<()> {
+        self.inner.progress.changes()
     }
 
     /// Scans: goes on with a scan that did not come to its end, else applies what changed since the last, else begins
@@ -197,11 +144,11 @@ impl Scanner {
         let _lock = smol::unblock(move || Lock::take(&folder, &who)).await?;
         let running = inner.progress.begin();
         let outcome = inner.scan(full).await;
-        drop(running);
-        *lock(&inner.last) = Some(match &outcome {
+        inner.progress.ended(match &outcome {
             Ok(summary) => Ok(summary.clone()),
             Err(error) => Err(error.sentence().to_owned()),
         });
+        drop(running);
         outcome
     }
 
@@ -210,12 +157,6 @@ impl Scanner {
         if self.inner.is_configured() {
             watch::run(self).await;
         }
-    }
-}
-
-impl StartScan for Scanner {
-    fn start_scan(&self) -> Result<()> {
-        self.start()
     }
 }
 
@@ -314,39 +255,10 @@ impl Inner {
     /// Asks the database on the blocking pool.
     async fn known<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&ScanState) -> Result<T> + Send + 'static,
+        ask: impl FnOnce(&scan_state::ScanState) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let state = self.state.clone();
         self.database.unblocked(move |_| ask(&state)).await
-    }
-}
-
-impl Progress {
-    /// From now until the answer is dropped a scan is under way.
-    fn begin(self: &Arc<Self>) -> Running {
-        for counter in [&self.folders, &self.known, &self.classes, &self.requests] {
-            counter.store(0, Ordering::Relaxed);
-        }
-        *lock(&self.began) = Some((Instant::now(), 0));
-        self.running.store(true, Ordering::Release);
-        Running(self.clone())
-    }
-
-    /// Counts folders that need no listing, which say nothing of the speed.
-    fn skip(&self, folders: u64) {
-        self.folders.fetch_add(folders, Ordering::Relaxed);
-        if let Some((_, before)) = &mut *lock(&self.began) {
-            *before += folders;
-        }
-    }
-}
-
-/// A scan under way.
-struct Running(Arc<Progress>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Release);
     }
 }
 

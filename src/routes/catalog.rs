@@ -230,16 +230,7 @@ pub(super) async fn refresh(app: &App, request: &Request) -> Result<Response> {
     access.require_loopback_or_admin(request)?;
     if request.method() != Method::Head {
         if super::query(request, "scan").is_some_and(|scan| scan != "0") {
-            match &app.scan {
-                Some(scan) => scan.start_scan()?,
-                None => {
-                    return Err(Error::new(
-                        Kind::Unavailable,
-                        "scan_not_configured",
-                        "There is nothing to scan; set drive.root or library.courses in rill.toml.",
-                    ));
-                }
-            }
+            app.scan.start()?;
         } else {
             let catalog = app.catalog.clone();
             smol::unblock(move || catalog.reload()).detach();

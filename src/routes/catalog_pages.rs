@@ -11,6 +11,7 @@ use crate::catalog::{Generation, Source};
 use crate::drive::FileId;
 use crate::error::{Error, Kind, Result};
 use crate::http::{Request, Response, StatusCode};
+use crate::jobs::scan::{ScanState, ScanStatus};
 use crate::media::{kind, language};
 use crate::routes::route::{ClassRefs, CourseRefs};
 use crate::routes::watched::{Person, key, shown_mark};
@@ -69,16 +70,22 @@ pub(super) async fn courses(app: &App, request: &Request) -> Result<Response> {
     for card in &mut cards {
         card.url = person.link(&card.url);
     }
+    let status = app.scan.status();
+    let scan = scanning(&status, &generation);
     let advice = match (cards.is_empty(), query.trim().is_empty()) {
         (true, false) => {
             Some("Nothing has all of these words; try fewer or shorter ones.".to_owned())
         }
-        (true, true) => Some(what_to_do(app, &generation)),
+        (true, true) if scan.is_none() => Some(what_to_do(app, &generation, &status)),
         _ => None,
     };
+    // Courses appear by themselves where there are none to lose the place among.
+    let waits = scan.is_some() && index.courses.is_empty() && query.trim().is_empty();
     let markup = web::library(&web::Library {
         title,
         problem: app.catalog.problem(),
+        scan,
+        waits,
         advice,
         query: query.trim().to_owned(),
         profile: person.name.clone(),
@@ -412,14 +419,47 @@ fn paged(request: &Request, entries: usize, base: &str, person: &Person) -> (Pag
     (pager, (page - 1) * PER_PAGE)
 }
 
+/// A scan that is under way, in a sentence.
+fn scanning(status: &ScanStatus, generation: &Generation) -> Option<String> {
+    match status.state {
+        ScanState::Running => {
+            let mut sentence = format!(
+                "The courses are being scanned: {} of {} so far, {}",
+                status.folders,
+                count(status.folders_known as usize, "folder", "folders"),
+                count(status.classes as usize, "lecture", "lectures"),
+            );
+            match status.seconds_left.map(|seconds| seconds.div_ceil(60)) {
+                None => sentence.push('.'),
+                Some(0 | 1) => sentence.push_str("; less than a minute is left."),
+                Some(minutes) => {
+                    sentence.push_str(&format!("; about {minutes} minutes are left."));
+                }
+            }
+            Some(sentence)
+        }
+        ScanState::Elsewhere => {
+            Some("The courses are being scanned by `rill scan` on the box.".to_owned())
+        }
+        ScanState::Idle
+            if matches!(status.last, Some(Ok(_))) && generation.origin.source == Source::None =>
+        {
+            Some("The courses were scanned, and are being read.".to_owned())
+        }
+        ScanState::Idle | ScanState::Unconfigured => None,
+    }
+}
+
 /// What an empty library wants.
-fn what_to_do(app: &App, generation: &Generation) -> String {
-    let config = &app.config;
+fn what_to_do(app: &App, generation: &Generation, status: &ScanStatus) -> String {
+    if let Some(error) = &status.error {
+        return format!("No courses were found, because the last scan failed: {error}");
+    }
     if generation.origin.source != Source::None {
-        return "The catalog holds no courses; put some into the course folder and scan again with `rill scan`."
+        return "The catalog holds no courses; put some into the course folder. New ones show here within a minute."
             .to_owned();
     }
-    if config.drive.root.is_some() || config.library.courses.is_some() {
+    if status.state != ScanState::Unconfigured {
         return "No catalog was made yet; run `sudo rill scan` on the box, and open this page again.".to_owned();
     }
     format!(

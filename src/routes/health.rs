@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use smol::Timer;
 use smol::future::or;
 
 use crate::http::{Response, StatusCode};
+use crate::jobs::scan::ScanStatus;
 use crate::routes::{App, answer};
+use crate::web::figure;
 
 /// How long a look at the folder is waited for. A warm disk needs some milliseconds; a watchdog that asks here
 /// must not take a slow card for a dead daemon.
@@ -64,6 +66,7 @@ pub(super) async fn health(app: &App) -> Response {
                 "classes": catalog.index.classes.len(),
                 "source": catalog.origin.source.word(),
                 "detail": app.catalog.problem(),
+                "scan": scan(&app.scan.status()),
             },
             "streams": {
                 "open": streams.open,
@@ -83,4 +86,19 @@ pub(super) async fn health(app: &App) -> Response {
             "repair": { "queued": 0, "running": 0, "done": 0, "failed": 0 },
         }),
     )
+}
+
+/// The scan, as far as it is or as it ended.
+fn scan(status: &ScanStatus) -> Value {
+    json!({
+        "state": status.state.word(),
+        "folders": status.folders,
+        "foldersKnown": status.folders_known,
+        "classes": status.classes,
+        "requests": status.requests,
+        "failed": status.failed,
+        "secondsLeft": status.seconds_left,
+        "lastFinished": status.finished.map(|at| figure::timestamp(figure::seconds(at))),
+        "error": status.error,
+    })
 }

@@ -26,7 +26,7 @@ use std::time::Instant;
 
 use http_types::Method;
 
-use crate::catalog::{Catalog, StartScan};
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::drive::Drive;
 use crate::error::{Error, Kind, Result};
@@ -34,6 +34,7 @@ use crate::ffmpeg::Programs;
 use crate::http::{Listener, Request, Response, Service, StatusCode};
 use crate::jobs::events::Events;
 use crate::jobs::queue::Queue;
+use crate::jobs::scan::Scanner;
 use crate::media::folder::Folder;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
@@ -56,8 +57,8 @@ pub struct App {
     pub catalog: Catalog,
     /// `library.courses`.
     pub courses: Option<Folder>,
-    /// Starts a scan as a job; `None` where nothing can be scanned.
-    pub scan: Option<Arc<dyn StartScan>>,
+    /// Scans the course tree, and knows how that stands.
+    pub scan: Scanner,
     /// The sockets, for their counters.
     pub listener: Arc<Listener>,
     /// When the daemon started.

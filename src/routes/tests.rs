@@ -66,19 +66,21 @@ impl House {
             },
         };
         fs::create_dir(&config.state.dir).unwrap();
+        let drive = Drive::new(&config, crate::media::kind::content_type);
+        let database = Database::of(&config.state.dir);
         let app = App {
-            drive: Drive::new(&config, crate::media::kind::content_type),
+            scan: Scanner::new(&config, drive.clone(), database.clone()),
+            drive,
             videos: Folder::new(videos),
             catalog: Catalog::new(&config).unwrap(),
             courses: None,
-            scan: None,
             listener: Arc::new(Listener::new(Vec::new(), 8).unwrap()),
             started: Instant::now(),
             admin: Arc::new(Admin::open(&config.state.dir)),
             ffmpeg: Programs::new(&config.ffmpeg),
             videos_json: VideosJson::default(),
             progress: Progress::new(
-                Database::of(&config.state.dir),
+                database,
                 config.state.dir.join("progress.json"),
                 config.limits.progress,
             ),

@@ -2,7 +2,10 @@
 
 use maud::{Markup, html};
 
-use crate::web::page;
+use crate::web::{page, page_again};
+
+/// Seconds after which a page that waits for something is asked for again.
+const AGAIN: u32 = 10;
 
 /// A link of a list.
 #[derive(Clone, Debug)]
@@ -58,6 +61,10 @@ pub struct Library {
     pub title: String,
     /// What is wrong, in a sentence.
     pub problem: Option<String>,
+    /// A scan that is under way, in a sentence.
+    pub scan: Option<String>,
+    /// The page is asked for again by itself, until something is here.
+    pub waits: bool,
     /// What to do when nothing is here.
     pub advice: Option<String>,
     /// The search that was made.
@@ -75,12 +82,17 @@ pub struct Library {
 /// Categories, the courses of one, or what a search found.
 pub fn library(library: &Library) -> String {
     let searched = !library.query.is_empty();
-    page(
+    let again = library.waits.then_some(AGAIN);
+    page_again(
         &library.title,
+        again,
         html! {
             h1 dir="auto" { (library.title) }
             @if let Some(problem) = &library.problem {
                 p.problem role="alert" { (problem) }
+            }
+            @if let Some(scan) = &library.scan {
+                p.problem role="status" { (scan) }
             }
             @if let Some(advice) = &library.advice {
                 p.problem { (advice) }

@@ -65,6 +65,11 @@ pub fn failure(status: u16, reason: &str, sentence: &str, login: bool) -> String
 
 /// The frame around every page.
 fn page(title: &str, content: Markup) -> String {
+    page_again(title, None, content)
+}
+
+/// As [`page`]; one that the browser asks for again after so many seconds, without a script.
+fn page_again(title: &str, again: Option<u32>, content: Markup) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -72,6 +77,9 @@ fn page(title: &str, content: Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="dark";
+                @if let Some(again) = again {
+                    meta http-equiv="refresh" content=(again);
+                }
                 title { (title) " - rill" }
                 link rel="stylesheet" href=(style::url());
                 link rel="icon" href="/favicon.ico";

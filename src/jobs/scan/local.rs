@@ -121,10 +121,7 @@ impl Reader<'_> {
                     }
                 }
             }
-            progress.folders.fetch_add(1, Ordering::Relaxed);
-            progress
-                .classes
-                .fetch_add(walk::media(&entries), Ordering::Relaxed);
+            progress.add(1, walk::media(&entries));
             self.rows.push(row);
             if self.rows.len() >= ROWS {
                 self.write()?;

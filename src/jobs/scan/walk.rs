@@ -221,14 +221,7 @@ impl Work {
         self.inner
             .known(move |state| state.put(generation, &rows))
             .await?;
-        self.inner
-            .progress
-            .folders
-            .fetch_add(count, Ordering::Relaxed);
-        self.inner
-            .progress
-            .classes
-            .fetch_add(media, Ordering::Relaxed);
+        self.inner.progress.add(count, media);
         Ok(())
     }
 

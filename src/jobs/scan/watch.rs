@@ -57,11 +57,18 @@ pub(super) async fn run(scanner: &Scanner) {
                     log::info!("the catalog is looked after again");
                 }
                 (failures, told) = (0, String::new());
+                inner.progress.elsewhere(None);
+                inner.progress.trouble(None);
             }
             // Whoever scans publishes, too.
-            Err(error) if error.code() == "scan_running" => log::debug!("{}", error.sentence()),
+            Err(error) if error.code() == "scan_running" => {
+                log::debug!("{}", error.sentence());
+                inner.progress.elsewhere(Some(error.sentence().to_owned()));
+            }
             Err(error) => {
                 failures += 1;
+                inner.progress.elsewhere(None);
+                inner.progress.trouble(Some(error.sentence().to_owned()));
                 let chain = error.chain();
                 if chain != told {
                     log::warn!("the catalog stays as it is: {chain}");
@@ -137,12 +144,15 @@ async fn turn(scanner: &Scanner, state: &mut State, asked: bool) -> Result<()> {
         // Should it fail, the times tell again.
         state.settled = false;
         let _lock = inner.take_lock().await?;
-        if let Some((contents, true)) = inner.publish().await? {
-            log::info!(
-                "the catalog has {} courses with {} classes now",
-                contents.courses,
-                contents.classes
-            );
+        if let Some((contents, written)) = inner.publish().await? {
+            inner.progress.published(contents.failed.len());
+            if written {
+                log::info!(
+                    "the catalog has {} courses with {} classes now",
+                    contents.courses,
+                    contents.classes
+                );
+            }
         }
         state.settled = true;
     }
