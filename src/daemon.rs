@@ -30,7 +30,7 @@ use crate::jobs::queue::Queue;
 use crate::jobs::scan::Scanner;
 use crate::media::folder::Folder;
 use crate::media::kind;
-use crate::routes::{App, VideosJson};
+use crate::routes::{App, VideosJson, describe_scan};
 use crate::store::database::Database;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
@@ -157,7 +157,9 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let first_status = upkeep.first_status();
     notify::send(vec![Message::Ready, notify::status(&first_status)]).await;
     let upkeep = executor::spawn(upkeep.run(first_status));
+    let scanner_told = scanner.clone();
     let scanning = executor::spawn(async move { scanner.watch().await });
+    let telling = executor::spawn(tell_scan(scanner_told, events.clone()));
     let watchdog = notify::watchdog_interval()
         .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
 
@@ -171,6 +173,9 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     drop(following);
     drop(upkeep);
     drop(scanning);
+    drop(telling);
+    // Those who listen to events would otherwise stay to the end of their grace.
+    events.close();
     // Who asks twice does not want to wait.
     or(listener.close(GRACE), stop_asked(&mut signals)).await;
     drop(serving);
@@ -192,6 +197,15 @@ async fn close(progress: &Progress) {
 /// What the start waits for the catalog at most; one on a disk that hangs appears when it is read.
 async fn late() {
     smol::Timer::after(CATALOG_PATIENCE).await;
+}
+
+/// Tells those who listen to events how far the scan is, once a second at most.
+async fn tell_scan(scanner: Scanner, events: Events) {
+    let changes = scanner.changes();
+    while changes.recv().await.is_ok() {
+        events.publish("scan", &describe_scan(&scanner.status()));
+        smol::Timer::after(Duration::from_secs(1)).await;
+    }
 }
 
 async fn stop_asked(signals: &mut Signals) {

@@ -174,7 +174,7 @@ impl Queue {
         self.load().await?;
         let job = {
             let mut table = self.inner.table();
-            let entry = table.entries.get_mut(&id).ok_or_else(not_found)?;
+            let entry = table.entries.get_mut(&id).ok_or_else(no_such_job)?;
             if entry.job.state.is_final() {
                 return Err(Error::new(
                     ErrorKind::Conflict,
@@ -409,7 +409,8 @@ fn durability(kind: &Kind) -> Durability {
     }
 }
 
-fn not_found() -> Error {
+/// There is no job of that number.
+pub fn no_such_job() -> Error {
     Error::new(
         ErrorKind::NotFound,
         "job_not_found",

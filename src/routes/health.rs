@@ -88,8 +88,8 @@ pub(super) async fn health(app: &App) -> Response {
     )
 }
 
-/// The scan, as far as it is or as it ended.
-fn scan(status: &ScanStatus) -> Value {
+/// The scan, as far as it is or as it ended: of health, and of its events.
+pub(super) fn scan(status: &ScanStatus) -> Value {
     json!({
         "state": status.state.word(),
         "folders": status.folders,

@@ -10,7 +10,9 @@ mod assets;
 mod catalog;
 mod catalog_pages;
 mod drive;
+mod events;
 mod health;
+mod jobs;
 mod login;
 mod pages;
 mod progress;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http_types::Method;
+use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -34,7 +37,7 @@ use crate::ffmpeg::Programs;
 use crate::http::{Listener, Request, Response, Service, StatusCode};
 use crate::jobs::events::Events;
 use crate::jobs::queue::Queue;
-use crate::jobs::scan::Scanner;
+use crate::jobs::scan::{ScanStatus, Scanner};
 use crate::media::folder::Folder;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
@@ -124,6 +127,10 @@ impl App {
             Route::ApiVideos => videos::list(self, request).await,
             Route::ApiVideoMetadata(id) => drive::metadata(self, &id).await,
             Route::ApiHealth => Ok(health::health(self).await),
+            Route::ApiJobs => jobs::list(self, request),
+            Route::ApiJob(id) => jobs::one(self, request, id).await,
+            Route::ApiEvents => events::events(self, request),
+            Route::ApiConvert(path) => jobs::convert(self, request, &path).await,
             Route::ApiProgress => progress::progress(self, request).await,
             Route::ApiProfiles => progress::profiles(self).await,
             Route::ApiProfile(profile) => progress::remove(self, request, &profile).await,
@@ -170,6 +177,11 @@ impl Service for App {
     fn refuse(&self, error: Error) -> Response {
         error_response(None, &error)
     }
+}
+
+/// How the scan stands, for those who listen to events.
+pub fn describe_scan(status: &ScanStatus) -> Value {
+    health::scan(status)
 }
 
 fn not_found() -> Error {

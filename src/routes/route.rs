@@ -4,6 +4,7 @@ use http_types::Method;
 use percent_encoding::percent_decode;
 
 use crate::drive::FileId;
+use crate::jobs::job::JobId;
 use crate::media::path::MediaPath;
 use crate::store::progress::Profile;
 
@@ -28,6 +29,14 @@ pub enum Route {
     ApiVideoMetadata(FileId),
     /// `/api/health`: what works and what does not.
     ApiHealth,
+    /// `/api/jobs`: what is done in the background.
+    ApiJobs,
+    /// `/api/jobs/{n}`: one of them, to look at and to cancel.
+    ApiJob(JobId),
+    /// `/api/events`: what happens, as it happens.
+    ApiEvents,
+    /// `/api/convert/videos/{path}`: makes of a local file what browsers play.
+    ApiConvert(MediaPath),
     /// `/api/progress`: positions in what is watched; `?profile=NAME` whose.
     ApiProgress,
     /// `/api/profiles`: who watches.
@@ -141,6 +150,10 @@ impl Route {
             [b"api", b"videos"] => Route::ApiVideos,
             [b"api", b"video-metadata", id] => drive(id, Route::ApiVideoMetadata),
             [b"api", b"health"] => Route::ApiHealth,
+            [b"api", b"jobs"] => Route::ApiJobs,
+            [b"api", b"jobs", number] => job(number),
+            [b"api", b"events"] => Route::ApiEvents,
+            [b"api", b"convert", b"videos", path @ ..] => media(path, Route::ApiConvert),
             [b"api", b"progress"] => Route::ApiProgress,
             [b"api", b"profiles"] => Route::ApiProfiles,
             [b"api", b"profiles", name] => profile(name),
@@ -170,6 +183,8 @@ impl Route {
             Route::ApiRefresh => &[Method::Get, Method::Head, Method::Post],
             Route::ApiProgress => &[Method::Get, Method::Head, Method::Post, Method::Patch],
             Route::ApiProfile(_) => &[Method::Delete],
+            Route::ApiJob(_) => &[Method::Get, Method::Head, Method::Delete],
+            Route::ApiConvert(_) => &[Method::Post],
             Route::Server | Route::BadFileId | Route::Malformed | Route::NotFound => &[],
             _ => READ,
         }
@@ -268,6 +283,13 @@ fn media(segments: &[&[u8]], route: fn(MediaPath) -> Route) -> Route {
     MediaPath::new(&segments.join(&b'/')).map_or(Route::NotFound, route)
 }
 
+/// A number as it is written by us: one job has one address.
+fn job(number: &[u8]) -> Route {
+    let text = std::str::from_utf8(number).unwrap_or_default();
+    let number = text.parse().ok().filter(|n: &u64| n.to_string() == text);
+    number.map_or(Route::NotFound, |n| Route::ApiJob(JobId(n)))
+}
+
 fn profile(name: &[u8]) -> Route {
     let named = std::str::from_utf8(name)
         .ok()
@@ -325,6 +347,17 @@ mod tests {
                 Route::ApiVideoMetadata(id()),
             ),
             ("/api/health", Route::ApiHealth),
+            ("/api/jobs", Route::ApiJobs),
+            ("/api/jobs/17", Route::ApiJob(JobId(17))),
+            ("/api/jobs/+17", Route::NotFound),
+            ("/api/jobs/017", Route::NotFound),
+            ("/api/jobs/18446744073709551616", Route::NotFound),
+            ("/api/events", Route::ApiEvents),
+            (
+                "/api/convert/videos/a/b.mkv",
+                Route::ApiConvert(path(b"a/b.mkv")),
+            ),
+            ("/api/convert/videos", Route::NotFound),
             ("/api/progress", Route::ApiProgress),
             ("/api/profiles", Route::ApiProfiles),
             (

@@ -255,6 +255,13 @@ impl Daemon {
         format!("http://{}{path}", self.address)
     }
 
+    /// `Authorization` of the admin.
+    pub fn admin(&self) -> String {
+        let shown = self.setup.command(&["token"]).output();
+        let token = shown.expect("the program starts").stdout;
+        format!("Bearer {}", String::from_utf8_lossy(&token).trim())
+    }
+
     /// What it wrote to standard error so far.
     pub fn log(&self) -> String {
         let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);

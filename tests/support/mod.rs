@@ -6,6 +6,7 @@
 //! - `catalog`: files that list courses, of any size
 //! - `course_tree`: course trees of any size, for the fake Drive and as a local folder
 //! - `media`: films and music of every kind, made once by ffmpeg
+//! - `events`: a reader of server-sent events
 //! - `browser`: headless Chromium, driven over its debugging protocol
 //! - `keys/`: the fake's CA, its certificate, and the key pair of a service account; good for nothing else
 
@@ -20,4 +21,5 @@ pub mod client;
 pub mod course_tree;
 pub mod daemon;
 pub mod drive;
+pub mod events;
 pub mod media;
