@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
-use smol::Timer;
 use smol::future::or;
+use smol::io::AsyncReadExt;
+use smol::{Async, Timer};
 
 use crate::ffmpeg::supervisor::{self, Shared, Started};
 pub use crate::sys::process::Priority;
@@ -206,6 +207,38 @@ impl Child {
         }
     }
 
+    /// Reads all it prints and waits for its end. Dropping it kills the child.
+    ///
+    /// # Errors
+    /// As [`Child::output`].
+    pub async fn output_async(mut self, limit: usize, patience: Duration) -> io::Result<Output> {
+        let reading = async {
+            let mut printed = Vec::new();
+            if let Some(stdout) = self.take_stdout() {
+                let mut stdout = Async::new(stdout)?;
+                let mut buffer = vec![0; 16 * 1024];
+                loop {
+                    match stdout.read(&mut buffer).await? {
+                        0 => break,
+                        n if printed.len() + n > limit => return Err(too_much(limit)),
+                        n => printed.extend_from_slice(&buffer[..n]),
+                    }
+                }
+            }
+            let exit = self.ended().await;
+            Ok(Output {
+                status: exit.status,
+                stdout: printed,
+                stderr_tail: exit.stderr_tail,
+            })
+        };
+        let late = async {
+            Timer::after(patience).await;
+            Err(late(patience))
+        };
+        or(reading, late).await
+    }
+
     /// Reads all it prints and waits for its end. Blocks: call it on the blocking pool.
     ///
     /// # Errors
@@ -229,9 +262,7 @@ impl Child {
             match stdout.read(&mut buffer) {
                 Ok(0) => self.stdout = None,
                 Ok(n) if printed.len() + n > limit => {
-                    return Err(io::Error::other(format!(
-                        "it printed more than {limit} bytes"
-                    )));
+                    return Err(too_much(limit));
                 }
                 Ok(n) => printed.extend_from_slice(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -247,6 +278,10 @@ impl Child {
             stderr_tail: self.stderr_tail(),
         })
     }
+}
+
+fn too_much(limit: usize) -> io::Error {
+    io::Error::other(format!("it printed more than {limit} bytes"))
 }
 
 fn late(patience: Duration) -> io::Error {

@@ -1,9 +1,14 @@
-//! ffmpeg and ffprobe: where they are, and which versions.
+//! ffmpeg and ffprobe: where they are, which versions, and how they are run.
 //!
-//! The only room that starts processes. Both are looked for without asking anything of the disk that a
+//! The only room that starts processes. Both programs are looked for without asking anything of the disk that a
 //! missing program would make fail; whoever wants them asks [`Programs`], which never blocks.
 
+pub mod arguments;
 mod child;
+pub mod loopback;
+pub mod probe;
+pub mod progress;
+pub mod source;
 mod supervisor;
 
 use std::ffi::OsString;
@@ -14,6 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::config::Ffmpeg;
+use crate::error::{Error, Kind, Result};
 
 pub use child::{Child, Exit, Output, Priority, Stdout};
 
@@ -96,11 +102,40 @@ impl Programs {
             .clone()
     }
 
+    /// Where ffmpeg is.
+    ///
+    /// # Errors
+    /// `ffmpeg_not_available` (503), with what to do.
+    pub fn ffmpeg_path(&self) -> Result<PathBuf> {
+        let program = self.ffmpeg();
+        available(program.available, program.path, program.error)
+    }
+
+    /// Where ffprobe is.
+    ///
+    /// # Errors
+    /// `ffmpeg_not_available` (503), with what to do.
+    pub fn ffprobe_path(&self) -> Result<PathBuf> {
+        let program = self.ffprobe();
+        available(program.available, program.path, program.error)
+    }
+
     /// Looks for those that are not known to be there, and asks each its version once.
     pub async fn look(&self) {
         let shared = Arc::clone(&self.shared);
         smol::unblock(move || shared.look()).await;
     }
+}
+
+fn available(available: bool, path: Option<PathBuf>, error: Option<String>) -> Result<PathBuf> {
+    path.filter(|_| available).ok_or_else(|| {
+        let why = error.unwrap_or_else(|| "ffmpeg is not there".to_owned());
+        Error::new(
+            Kind::Unavailable,
+            "ffmpeg_not_available",
+            format!("This needs ffmpeg, and {why}."),
+        )
+    })
 }
 
 impl Shared {

@@ -7,4 +7,6 @@ pub mod kind;
 pub mod language;
 pub mod listing;
 pub mod path;
+pub mod playable;
+pub mod prober;
 pub mod subtitle;

@@ -12,6 +12,7 @@ const STEPS: &[(&str, &str)] = &[
     ("progress", PROGRESS),
     ("scan", super::scan_state::SCHEMA),
     ("jobs", super::queue::SCHEMA),
+    ("probes", super::probes::SCHEMA),
 ];
 
 /// Facts are what a room remembers of itself in a line of text, under a name that begins with the room's.

@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod blocks;
 pub mod database;
 mod migrations;
+pub mod probes;
 pub mod progress;
 pub mod queue;
 pub mod scan_state;
