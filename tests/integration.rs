@@ -39,5 +39,8 @@ mod scan_shown;
 mod browser;
 mod clients;
 
+// What the package brings beside the program.
+mod packaging;
+
 // What was wrong once.
 mod regression;

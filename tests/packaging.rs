@@ -1,0 +1,257 @@
+//! What the package brings beside the program: it says what the program does, and does what it says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rill::args::HELP;
+
+fn file(path: &str) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a program prints, which must not fail.
+fn output(command: &mut Command) -> String {
+    let output = command.output().expect("the program starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
+    assert_eq!(stderr, "", "{command:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A manual page as `man` shows it, on one line; None where there is no groff to format it.
+fn formatted(page: &Path) -> Option<String> {
+    let formatted = Command::new("groff")
+        .args(["-man", "-Tutf8", "-ww", "-P-cbou", "-rHY=0", "-rLL=2000n"])
+        .arg(page)
+        .output()
+        .ok()?;
+    assert_eq!(
+        String::from_utf8_lossy(&formatted.stderr),
+        "",
+        "{}",
+        page.display()
+    );
+    let text = String::from_utf8(formatted.stdout).expect("UTF-8");
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// roff without its requests and escapes, good enough to find words in.
+fn plain(page: &str) -> String {
+    let text = page
+        .replace("\\-", "-")
+        .replace("\\fI", "")
+        .replace("\\fR", "")
+        .replace('"', " ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Commands, options, exit codes and variables of `rill --help`: the first words of its indented lines.
+fn promised() -> Vec<String> {
+    let mut words = Vec::new();
+    let mut section = "";
+    for line in HELP.lines() {
+        if !line.starts_with(' ') {
+            section = line;
+            continue;
+        }
+        let indented = line.len() - line.trim_start().len();
+        let mut own = line.split_whitespace();
+        match section {
+            "Commands:" | "Exit status:" if indented == 2 => {
+                words.extend(own.next().map(str::to_owned));
+            }
+            "Options:" => words.extend(
+                own.filter(|word| word.starts_with('-'))
+                    .map(|word| word.trim_end_matches(',').to_owned()),
+            ),
+            "Environment:" => words.extend(
+                own.map(|word| word.trim_end_matches(','))
+                    .filter(|word| {
+                        word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+                    })
+                    .map(str::to_owned),
+            ),
+            _ => {}
+        }
+    }
+    words
+}
+
+#[test]
+fn the_manual_says_what_help_says() {
+    let page = file("packaging/rill.1");
+    let _ = formatted(&root().join("packaging/rill.1"));
+    let page = plain(&page);
+    let promised = promised();
+    assert!(promised.len() > 15, "{promised:?}");
+    for word in promised {
+        let stands = page
+            .split(|c: char| c.is_whitespace() || c == ',')
+            .any(|w| w == word);
+        assert!(stands, "rill(1) does not mention {word}");
+    }
+}
+
+#[test]
+fn the_manual_has_every_setting_with_its_default() {
+    let settings = file("packaging/rill.toml");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rill.toml.5");
+    let page = output(
+        Command::new(root().join("packaging/settings-page"))
+            .stdin(fs::File::open(root().join("packaging/rill.toml")).expect("the file")),
+    );
+    fs::write(&path, &page).expect("written");
+    let page = formatted(&path).unwrap_or_else(|| plain(&page).replace("  ", " "));
+    let page: String = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut section = String::new();
+    let mut found = 0;
+    for line in settings.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, default)) =
+            line.strip_prefix('#').and_then(|l| l.split_once(" = "))
+        {
+            if section.is_empty() || key.contains(' ') {
+                continue;
+            }
+            let entry = format!("{section}.{key} = {default}");
+            let entry = if page.contains('"') {
+                entry
+            } else {
+                plain(&entry)
+            };
+            assert!(page.contains(&entry), "rill.toml(5) lacks {entry}\n{page}");
+            found += 1;
+        }
+    }
+    assert!(
+        found >= rill_settings(),
+        "{found} of {} settings",
+        rill_settings()
+    );
+}
+
+/// How many settings README.md tells of.
+fn rill_settings() -> usize {
+    let readme = file("README.md");
+    let table = readme
+        .split("\n## Settings\n")
+        .nth(1)
+        .expect("the settings");
+    let table = table.split("\n## ").next().expect("the section");
+    table.lines().filter(|line| line.starts_with("| `")).count()
+}
+
+/// What bash offers for a line, the cursor behind its last word.
+fn completed(line: &str) -> Vec<String> {
+    let script = r#"
+        source "$1"
+        shift
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+        _rill
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut command = Command::new("bash");
+    command
+        .args(["--norc", "-c", script, "bash"])
+        .arg(root().join("packaging/rill.bash-completion"))
+        .args(&words)
+        .current_dir(root().join("packaging"));
+    let mut offered: Vec<String> = output(&mut command)
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    offered.sort();
+    offered
+}
+
+#[test]
+fn bash_completes_commands_options_and_files() {
+    assert_eq!(completed("rill "), ["check", "scan", "serve", "token"]);
+    assert_eq!(completed("rill s"), ["scan", "serve"]);
+    assert_eq!(completed("rill --v"), ["--version"]);
+    assert_eq!(completed("rill token --"), ["--config", "--help", "--new"]);
+    assert_eq!(completed("rill scan --f"), ["--full"]);
+    assert_eq!(completed("rill serve --config rill.to"), ["rill.toml"]);
+    assert_eq!(completed("rill --config x ch"), ["check"]);
+    assert!(completed("rill nonsense ").is_empty());
+    // Nothing that --help does not know, and everything it does.
+    let script = file("packaging/rill.bash-completion");
+    for word in promised() {
+        let short = word.len() == 2 && word.starts_with('-');
+        let typed = word.starts_with("--") || word.chars().all(|c| c.is_ascii_lowercase());
+        assert!(short || !typed || script.contains(&word), "{word}");
+    }
+}
+
+#[test]
+fn a_purge_knows_every_kind_of_video_and_music() {
+    let script = file("packaging/deb/postrm");
+    let kinds = file("src/media/kind.rs");
+    let mut checked = 0;
+    let product = kinds.split("#[cfg(test)]").next().unwrap_or_default();
+    for line in product.lines() {
+        let Some((extension, kind)) = line
+            .trim()
+            .strip_prefix("(\"")
+            .and_then(|l| l.split_once("\", \""))
+        else {
+            continue;
+        };
+        if kind.starts_with("video/") || kind.starts_with("audio/") {
+            let word = |w: &str| {
+                w.trim_matches(|c: char| "*.|)\\".contains(c) || c.is_whitespace()) == extension
+            };
+            assert!(
+                script.split(['|', ' ', '\n', '\t']).any(word),
+                "a purge would take a .{extension} file"
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "{checked}");
+}
+
+/// What systemd says of the service's exposure, offline; the score that the README states.
+#[test]
+fn the_sandbox_scores_well() {
+    let mut command = Command::new("systemd-analyze");
+    command
+        .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
+        .arg(root().join("systemd/rill.service"));
+    match command.output() {
+        Ok(output) => assert!(
+            output.status.success(),
+            "above 1.5:\n{}",
+            String::from_utf8_lossy(&output.stdout)
+        ),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+    }
+}
+
+#[test]
+fn the_maintainer_scripts_are_sh() {
+    for script in ["postinst", "prerm", "postrm"] {
+        output(
+            Command::new("sh")
+                .arg("-n")
+                .arg(root().join("packaging/deb").join(script)),
+        );
+    }
+    for script in ["build", "repository"] {
+        output(
+            Command::new("bash")
+                .arg("-n")
+                .arg(root().join("packaging").join(script)),
+        );
+    }
+}
