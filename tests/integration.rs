@@ -33,6 +33,7 @@ mod fake_drive;
 
 // The scan of course trees.
 mod scan;
+mod scan_hostile;
 mod scan_shown;
 
 // Real clients: a browser, and what else plays and downloads.

@@ -4,12 +4,18 @@
 //! reference to a file is counted. The order of keys does not matter. A key that is known here may stand in an object
 //! once: which of two lists of courses is meant, nobody could say.
 
+mod class;
+
 use std::io::Read;
 
-use crate::catalog::index::{Category, Class, Course, Growing, Index, Module, Naming, Route, Text};
-use crate::catalog::key::{FILES, Key};
+use crate::catalog::index::{Category, Course, Growing, Index, Module, Naming, Route, Text};
+use crate::catalog::key::Key;
 use crate::catalog::references::{Place, References};
 use crate::catalog::scanner::{Fault, Scanner};
+use crate::catalog::{LONGEST_COURSE, MOST_ENTRIES};
+
+/// Bytes of all names.
+const MOST_NAMES: usize = 48 << 20;
 
 type Result<T, E = Fault> = std::result::Result<T, E>;
 
@@ -78,6 +84,7 @@ impl<R: Read> Builder<R> {
 
     fn key(&mut self, object: &mut Object) -> Result<Option<Key>> {
         if !self.scanner.key(&mut object.first)? {
+            self.check_size()?;
             return Ok(None);
         }
         let key = Key::of(self.scanner.decoded());
@@ -90,6 +97,27 @@ impl<R: Read> Builder<R> {
         }
         object.seen |= bit;
         Ok(Some(key))
+    }
+
+    /// A file may be larger than the memory of a Pi; what is kept of it is not.
+    fn check_size(&self) -> Result<()> {
+        let index = &self.growing.index;
+        let entries = [
+            index.categories.len(),
+            index.routes.len(),
+            index.courses.len(),
+            index.modules.len(),
+            index.classes.len(),
+        ];
+        if entries.iter().sum::<usize>() >= MOST_ENTRIES {
+            let what = format!("the catalog has more than {MOST_ENTRIES} courses and lectures");
+            return Err(self.scanner.broken(what));
+        }
+        if index.arena.len() > MOST_NAMES {
+            let what = "the names of the catalog are longer than any library's";
+            return Err(self.scanner.broken(what));
+        }
+        Ok(())
     }
 
     fn raw(&mut self, bytes: &[u8]) {
@@ -272,7 +300,7 @@ impl<R: Read> Builder<R> {
                 .broken("a route has both courses and modules of its own; leave one of them out"));
         }
         if is_course {
-            self.keep_course(&naming, modules, bytes);
+            self.keep_course(&naming, modules, bytes)?;
         }
         let route = Route {
             name: self.growing.keep(&naming.name),
@@ -300,8 +328,7 @@ impl<R: Read> Builder<R> {
         }
         self.write_string(&mut object, "publicId", &naming.public_id());
         self.raw(b"}");
-        self.keep_course(&naming, modules, bytes);
-        Ok(())
+        self.keep_course(&naming, modules, bytes)
     }
 
     fn course_key(&mut self, key: Key, object: &mut Object, naming: &mut Naming) -> Result<()> {
@@ -326,7 +353,11 @@ impl<R: Read> Builder<R> {
         Ok(())
     }
 
-    fn keep_course(&mut self, naming: &Naming, modules: u32, begin: u64) {
+    fn keep_course(&mut self, naming: &Naming, modules: u32, begin: u64) -> Result<()> {
+        if self.scanner.offset() - begin > LONGEST_COURSE {
+            let what = format!("a course has more than {} MiB", LONGEST_COURSE >> 20);
+            return Err(self.scanner.broken(what));
+        }
         let course = Course {
             name: self.growing.keep(&naming.name),
             id: self.growing.keep(&naming.id),
@@ -338,6 +369,7 @@ impl<R: Read> Builder<R> {
             keys: self.growing.keys(naming),
         };
         self.growing.index.courses.push(course);
+        Ok(())
     }
 
     fn module(&mut self) -> Result<()> {
@@ -368,105 +400,6 @@ impl<R: Read> Builder<R> {
         };
         self.growing.index.modules.push(module);
         Ok(())
-    }
-
-    /// Nothing of a class reaches the bootstrap.
-    fn class(&mut self) -> Result<()> {
-        let mut object = self.open("a class")?;
-        let mut name = Text::default();
-        let (mut promised, mut there) = ([false; FILES.len()], [false; FILES.len()]);
-        while let Some(key) = self.key(&mut object)? {
-            match key {
-                Key::Name => {
-                    if self.scanner.text()? {
-                        let text = self.scanner.decoded().to_owned();
-                        name = self.growing.keep(&text);
-                    }
-                }
-                Key::Has(at) => promised[at as usize] = self.scanner.truth()?,
-                Key::Files if self.scanner.peek()? == b'{' => {
-                    let mut files = self.open("files")?;
-                    while self.scanner.key(&mut files.first)? {
-                        let kind = self.scanner.decoded().to_owned();
-                        let found = self.file(&format!("files.{kind}"))?;
-                        if let Some(at) = FILES.iter().position(|(known, _)| *known == kind) {
-                            there[at] |= found;
-                        }
-                    }
-                }
-                Key::Resources if self.scanner.peek()? == b'[' => {
-                    self.file("resources")?;
-                }
-                _ => self.scanner.skip()?,
-            }
-        }
-        for (at, (file, has)) in FILES.iter().enumerate() {
-            if promised[at] && !there[at] {
-                let place = self.place();
-                self.references.missing(place, file, has);
-            }
-        }
-        self.growing.index.classes.push(Class {
-            name,
-            reference: Text::default(),
-            module: 0,
-        });
-        Ok(())
-    }
-
-    /// Reads what names a file: a reference, one for each language, or a list of references or of objects with one under
-    /// `file` or `id`. Whether there was any.
-    fn file(&mut self, what: &str) -> Result<bool> {
-        match self.scanner.peek()? {
-            b'"' => {
-                self.scanner.text()?;
-                let value = self.scanner.decoded().to_owned();
-                self.references.check(self.place(), what, &value);
-                Ok(true)
-            }
-            b'n' | b'f' => self.scanner.skip().map(|()| false),
-            b'[' => {
-                self.scanner.open(b'[')?;
-                let (mut first, mut found) = (true, false);
-                while self.scanner.element(&mut first)? {
-                    found |= match self.scanner.peek()? {
-                        b'{' => self.entry(what)?,
-                        _ => self.file(what)?,
-                    };
-                }
-                Ok(found)
-            }
-            b'{' => {
-                self.scanner.open(b'{')?;
-                let (mut first, mut found) = (true, false);
-                while self.scanner.key(&mut first)? {
-                    match self.scanner.peek()? {
-                        b'"' => found |= self.file(what)?,
-                        _ => self.scanner.skip()?,
-                    }
-                }
-                Ok(found)
-            }
-            _ => {
-                self.scanner.text()?;
-                let value = self.scanner.decoded().to_owned();
-                self.references.check(self.place(), what, &value);
-                Ok(true)
-            }
-        }
-    }
-
-    /// An object that describes one file.
-    fn entry(&mut self, what: &str) -> Result<bool> {
-        self.scanner.open(b'{')?;
-        let (mut first, mut found) = (true, false);
-        while self.scanner.key(&mut first)? {
-            match self.scanner.decoded() {
-                "file" | "id" => found |= self.file(what)?,
-                _ => self.scanner.skip()?,
-            }
-        }
-        Ok(found)
     }
 
     /// Where the reader is, as numbers from 0; what is not begun yet is the one that comes next.

@@ -2,6 +2,10 @@
 //!
 //! Every value may be missing or of another type than it should be; then it is not shown.
 
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::catalog::reference::Reference;
@@ -50,29 +54,96 @@ pub struct Class {
     pub resources: Vec<Resource>,
 }
 
-/// A course that was read.
+/// A course as it stands in the file. Of its classes only the one that is asked for becomes a value: a course may be
+/// a whole library.
 #[derive(Clone, Debug)]
 pub struct Course {
-    value: Value,
+    bytes: Vec<u8>,
 }
 
 impl Course {
-    /// Reads a course's piece of the file; `None` when it is not as the index says, which it always is.
-    pub fn read(bytes: &[u8]) -> Option<Course> {
-        let value = serde_json::from_slice(bytes).ok()?;
-        Some(Course { value })
+    /// A course from its piece of the file.
+    pub fn of(bytes: Vec<u8>) -> Course {
+        Course { bytes }
     }
 
     /// Its presentation.
     pub fn presentation(&self) -> Option<FileRef> {
-        file(self.value.get("presentationId")?)
+        file(&value(member(self.text()?, "presentationId")?)?)
     }
 
     /// A class, by the numbers of places.
     pub fn class(&self, module: usize, class: usize) -> Option<Class> {
-        let module = self.value.get("modules")?.get(module)?;
-        let class = module.get("classes")?.get(class)?.as_object()?;
-        Some(read(class))
+        let module = element(member(self.text()?, "modules")?, module)?;
+        let class = element(member(module, "classes")?, class)?;
+        Some(read(value(class)?.as_object()?))
+    }
+
+    fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
+    }
+}
+
+/// The value of a key of an object, as text.
+fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    let mut reader = serde_json::Deserializer::from_str(object);
+    let found = serde::Deserializer::deserialize_map(&mut reader, Pick::Member(key));
+    found.ok()?
+}
+
+/// An element of a list, as text.
+fn element(list: &str, at: usize) -> Option<&str> {
+    let mut reader = serde_json::Deserializer::from_str(list);
+    let found = serde::Deserializer::deserialize_seq(&mut reader, Pick::Element(at));
+    found.ok()?
+}
+
+fn value(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
+}
+
+/// Takes one value out of many, and passes over the others.
+enum Pick<'k> {
+    Member(&'k str),
+    Element(usize),
+}
+
+impl<'de> Visitor<'de> for Pick<'_> {
+    type Value = Option<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<String>()? {
+            match self {
+                Pick::Member(wanted) if key == wanted => {
+                    found = Some(map.next_value::<&'de RawValue>()?.get());
+                }
+                _ => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let (mut at, mut found) = (0, None);
+        loop {
+            let more = match self {
+                Pick::Element(wanted) if wanted == at => {
+                    let value = list.next_element::<&'de RawValue>()?;
+                    found = value.map(RawValue::get);
+                    value.is_some()
+                }
+                _ => list.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                return Ok(found);
+            }
+            at += 1;
+        }
     }
 }
 
@@ -168,5 +239,36 @@ fn file(value: &Value) -> Option<FileRef> {
     match Reference::parse(value.as_str()?.trim()).ok()? {
         Reference::Drive(id) => Some(FileRef::Drive(id.to_owned())),
         Reference::Local(path) => Some(FileRef::Local(path.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_class_of_many() {
+        let course = |text: &str| Course::of(text.as_bytes().to_vec());
+        let text = r#"{"x":[{"classes":1}],"mod\u0075les":[7, {"classes": null}, {"name":"M","classes":[
+            {"name":"A","num":1},{"name":"B","files":{"video":"1aB_-cDeFgH"}}, 5]}],"presentationId":"local:p.html"}"#;
+        let whole = course(text);
+        let presentation = FileRef::Local("p.html".to_owned());
+        assert_eq!(whole.presentation(), Some(presentation));
+        assert_eq!(whole.class(2, 0).unwrap().name, "A");
+        assert!(whole.class(2, 1).unwrap().video.is_some());
+        for (module, class) in [(0, 0), (1, 0), (2, 2), (2, 3), (3, 0)] {
+            assert_eq!(whole.class(module, class), None);
+        }
+        for odd in [
+            "",
+            "[]",
+            "{\"modules\":{}}",
+            "{\"modules\":[[]]}",
+            "x",
+            "{\"modules\":7}",
+        ] {
+            assert_eq!(course(odd).class(0, 0), None, "{odd}");
+            assert_eq!(course(odd).presentation(), None, "{odd}");
+        }
     }
 }

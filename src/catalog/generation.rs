@@ -3,24 +3,23 @@
 //! The file in the state folder may be overwritten in place by whoever made it; what is served is a copy without
 //! a name, made while it is read. Everything that a request needs hangs on one `Arc` of this.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::SystemTime;
 
 use flate2::Crc;
 
+use crate::catalog::LARGEST;
 use crate::catalog::build;
 use crate::catalog::index::Index;
 use crate::catalog::scanner::Fault;
 use crate::catalog::search::Search;
 use crate::http::{Bytes, ETag};
 use crate::sys::{disk, memory};
-
-/// The largest file that is read, in bytes; a catalog of 20,000 classes has a tenth of it.
-const LARGEST: u64 = 256 << 20;
 
 /// What is served while there is no catalog.
 const EMPTY: &[u8] = b"{\"categories\":[],\"stats\":{\"totalCategories\":0,\"totalRoutes\":0,\"totalCourses\":0,\"totalClasses\":0}}";
@@ -88,6 +87,8 @@ pub struct Generation {
     pub(crate) twin: OnceLock<Arc<File>>,
     /// Tags of courses that were asked for.
     tags: Vec<OnceLock<ETag>>,
+    /// Answers about large courses that somebody is reading, plain or packed. Held for a few instructions.
+    large: Mutex<HashMap<(usize, bool), Weak<Bytes>>>,
 }
 
 /// Why a file became no generation.
@@ -222,6 +223,7 @@ impl Generation {
                 .iter()
                 .map(|_| OnceLock::new())
                 .collect(),
+            large: Mutex::default(),
             index: built.index,
         }
     }
@@ -253,6 +255,18 @@ impl Generation {
     /// The tag of the answer about a course, once [`Generation::keep_tag`] was told it.
     pub fn tag(&self, course: usize) -> Option<ETag> {
         self.tags.get(course)?.get().cloned()
+    }
+
+    /// The answer about a large course, while somebody reads it.
+    pub fn large(&self, course: usize, packed: bool) -> Option<Arc<Bytes>> {
+        super::lock(&self.large).get(&(course, packed))?.upgrade()
+    }
+
+    /// Lends the answer about a large course to those who ask while somebody reads it.
+    pub fn keep_large(&self, course: usize, packed: bool, bytes: &Arc<Bytes>) {
+        let mut large = super::lock(&self.large);
+        large.retain(|_, bytes| bytes.strong_count() > 0);
+        large.insert((course, packed), Arc::downgrade(bytes));
     }
 
     /// Keeps the tag of the answer about a course, so that it is made once.

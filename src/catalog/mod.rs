@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! scanner     a JSON text, once, in pieces      build       from text to index and bootstrap
+//! escape      what a string of it says          key         which of its keys mean something
 //! index       names and places, in memory       search      words and where they stand
 //! generation  one catalog as it was, whole      watch       when the next one comes
 //! reference   what names a file                 references  all of them, counted
@@ -14,6 +15,7 @@
 
 mod build;
 pub mod course;
+mod escape;
 mod generation;
 pub mod index;
 mod key;
@@ -41,6 +43,16 @@ pub const FILE: &str = "catalog.json";
 
 /// The file that the seed's tools write; read when there is no [`FILE`].
 pub const IMPORTED: &str = "courses_cache.json";
+
+/// The largest file that is read, in bytes; a catalog of 20,000 classes has a tenth of it. A scan writes none beyond this
+/// and the two bounds below, so that what it writes is read.
+const LARGEST: u64 = 256 << 20;
+
+/// Bytes of one course, which is sent of one piece. One of a thousand classes has one million.
+const LONGEST_COURSE: u64 = 16 << 20;
+
+/// Categories, routes, courses, modules and classes together: ten times the largest library, and some 30 MB.
+const MOST_ENTRIES: usize = 250_000;
 
 /// Tries to read a file that is being written, and the pause between them. A tool that takes longer tells its end by
 /// closing the file, which begins a new round.

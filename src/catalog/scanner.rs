@@ -8,6 +8,8 @@
 
 use std::io::{self, Read};
 
+use crate::catalog::escape;
+
 /// Bytes read at once: enough that calls cost nothing, few enough to stay in the processor's cache.
 const PIECE: usize = 64 * 1024;
 
@@ -19,6 +21,12 @@ const LONGEST_KEY: usize = 1024;
 
 /// Bytes of a string that are kept for the index, as written; names are cut there, never refused.
 const LONGEST_TEXT: usize = 4096;
+
+/// Bytes of any string, as written: what is longer is no name, and was put there by a fault.
+const LONGEST_STRING: u64 = 4 << 20;
+
+/// Bytes that are written along, give or take a piece. The bootstrap of 20,000 classes has one million.
+const MOST_OUT: usize = 24 << 20;
 
 /// Why a text could not be read to its end.
 #[derive(Debug)]
@@ -124,6 +132,10 @@ impl<R: Read> Scanner<R> {
                 return Err(self.broken("this is not UTF-8; save the file as UTF-8 text"));
             }
             return Ok(false);
+        }
+        if self.out.len() > MOST_OUT {
+            return Err(self
+                .broken("what the catalog says beside its lectures is larger than any library's"));
         }
         self.buffer.copy_within(self.sound..self.read, 0);
         self.base += self.sound as u64;
@@ -260,7 +272,8 @@ impl<R: Read> Scanner<R> {
     /// The last key or text, decoded. What has no meaning as Unicode (half of a pair) is replaced.
     pub(crate) fn decoded(&mut self) -> &str {
         self.decoded.clear();
-        decode(&self.raw, self.escaped, &mut self.decoded);
+        let whole = self.raw.len().min(LONGEST_TEXT);
+        escape::decode(&self.raw[..whole], self.escaped, &mut self.decoded);
         &self.decoded
     }
 
@@ -340,7 +353,14 @@ impl<R: Read> Scanner<R> {
         self.take();
         self.raw.clear();
         self.escaped = false;
+        let begin = self.offset();
         loop {
+            if self.offset() - begin > LONGEST_STRING {
+                return Err(self.broken(format!(
+                    "a string has more than {} MiB",
+                    LONGEST_STRING >> 20
+                )));
+            }
             if !self.fill()? {
                 return Err(self.broken("the file ends within a string; it was not written whole"));
             }
@@ -436,66 +456,14 @@ impl<R: Read> Scanner<R> {
         if !self.one_of(b"0123456789", keep)? {
             return Err(self.unexpected("a digit"));
         }
-        while self.one_of(b"0123456789", keep)? {}
+        let begin = self.offset();
+        while self.one_of(b"0123456789", keep)? {
+            if self.offset() - begin > LONGEST_KEY as u64 {
+                return Err(self.broken(format!("a number has more than {LONGEST_KEY} digits")));
+            }
+        }
         Ok(())
     }
-}
-
-/// Decodes what stands between two quotes, which may be cut anywhere.
-fn decode(raw: &[u8], escaped: bool, into: &mut String) {
-    let whole = raw.len().min(LONGEST_TEXT);
-    let raw = &raw[..whole];
-    let text = match std::str::from_utf8(raw) {
-        Ok(text) => text,
-        // Cut within a character.
-        Err(error) => std::str::from_utf8(&raw[..error.valid_up_to()]).unwrap_or_default(),
-    };
-    if !escaped {
-        into.push_str(text);
-        return;
-    }
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        into.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let Some(kind) = rest.chars().next() else {
-            return;
-        };
-        rest = &rest[kind.len_utf8()..];
-        match kind {
-            'b' => into.push('\u{8}'),
-            'f' => into.push('\u{c}'),
-            'n' => into.push('\n'),
-            'r' => into.push('\r'),
-            't' => into.push('\t'),
-            'u' => {
-                let Some(unit) = hex(rest) else { return };
-                rest = &rest[4..];
-                let low = match unit {
-                    0xd800..=0xdbff => rest.strip_prefix("\\u").and_then(hex),
-                    _ => None,
-                };
-                match low {
-                    Some(low @ 0xdc00..=0xdfff) => {
-                        rest = &rest[6..];
-                        let code = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-                        into.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-                    }
-                    _ => into.push(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)),
-                }
-            }
-            other => into.push(other),
-        }
-    }
-    into.push_str(rest);
-}
-
-fn hex(text: &str) -> Option<u32> {
-    let digits = text.get(..4)?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]

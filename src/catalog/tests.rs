@@ -205,7 +205,7 @@ fn subtitles_in_all_languages_and_every_writing() {
         "subtitles": [{"lang": "fr", "file": id(6)}, id(7)],
         "resources": [{"name": "x", "file": id(8)}, {"file": null}, 5],
     }]}]});
-    let course = Course::read(course.to_string().as_bytes()).unwrap();
+    let course = Course::of(course.to_string().into_bytes());
     assert_eq!(course.presentation(), Some(FileRef::Drive(id(9))));
     let class = course.class(0, 0).unwrap();
     assert_eq!(class.video, Some(FileRef::Drive(id(1))));
@@ -219,7 +219,6 @@ fn subtitles_in_all_languages_and_every_writing() {
     assert_eq!(languages, ["es", "fr", "", "en", "id"]);
     assert_eq!(class.resources.len(), 1);
     assert!(course.class(1, 0).is_none() && course.class(0, 1).is_none());
-    assert!(Course::read(b"{").is_none());
 }
 
 /// A reader that fails after so many bytes.
@@ -270,4 +269,157 @@ proptest! {
         let _ = index.class(0, &a, &b);
         let _ = Search::of(&index).find(&index, &c, 10);
     }
+}
+
+/// A small library that has everything, once.
+fn whole() -> Value {
+    let text = r#"{
+        "categories": [{
+            "id": "c", "name": "Cat", "icon": "", "description": "", "type": "category",
+            "routes": [
+                {"id": "r", "name": "Route", "url": "https://x.org/r/", "isCourse": false, "courses": [{
+                    "name": "Course", "folderName": "F", "url": "u", "id": "i", "moduleCount": 1, "classCount": 1,
+                    "foundInDrive": true, "matchType": "exact", "matchedFolder": "F", "hasPresentation": true,
+                    "presentationId": "1aB_-cDeFgH",
+                    "modules": [{"name": "M", "folderName": "1. M", "classCount": 1, "classes": [{
+                        "num": 1, "name": "Class", "hasVideo": true, "hasSummary": false, "hasSubtitles": true,
+                        "hasReading": false, "hasHtml": false,
+                        "files": {"video": "1aB_-cDeFgH", "summary": null, "subtitles": "local:a/b.vtt",
+                            "reading": null, "html": null, "subtitlesByLang": {"en": "1aB_-cDeFgI"}},
+                        "resources": [{"name": "R", "file": "1aB_-cDeFgJ", "ext": "pdf", "viewable": true}]
+                    }]}]
+                }]},
+                {"name": "Alone", "id": "a", "isCourse": true, "modules": []}
+            ]
+        }],
+        "stats": {"totalCategories": 1, "totalRoutes": 2, "totalCourses": 2, "totalClasses": 1}
+    }"#;
+    serde_json::from_str(text).unwrap()
+}
+
+/// Every place of a value.
+fn places(value: &Value, at: &str, into: &mut Vec<String>) {
+    into.push(at.to_owned());
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .for_each(|(key, value)| places(value, &format!("{at}/{key}"), into)),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .for_each(|(n, value)| places(value, &format!("{at}/{n}"), into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_wrong_type_at_every_place() {
+    let mut all = Vec::new();
+    places(&whole(), "", &mut all);
+    assert!(all.len() > 60, "{}", all.len());
+    let wrong = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1e300),
+        json!(""),
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!([[[1]]]),
+        json!({"a": {"b": []}}),
+        json!([null, 1, "x", {}]),
+    ];
+    let (mut taken, mut refused) = (0, 0);
+    for place in &all {
+        for value in &wrong {
+            let mut text = whole();
+            if let Some(there) = text.pointer_mut(place) {
+                *there = value.clone();
+            }
+            match build(text.to_string().as_bytes()) {
+                Ok(built) => {
+                    taken += 1;
+                    let bootstrap: Value = serde_json::from_slice(&built.bootstrap).unwrap();
+                    assert!(bootstrap["categories"].is_array() && bootstrap["stats"].is_object());
+                    built.references.report(&built.index);
+                    Search::of(&built.index).find(&built.index, "course x class", 10);
+                    for course in &built.index.courses {
+                        let range = course.bytes.start as usize..course.bytes.end as usize;
+                        let course = Course::of(text.to_string().as_bytes()[range].to_vec());
+                        course.presentation();
+                        course.class(0, 0);
+                    }
+                }
+                Err(Fault::Broken { line: 1, what, .. }) => {
+                    refused += 1;
+                    let said = [" wanted here", "there are no \"categories\""];
+                    assert!(
+                        said.iter().any(|words| what.contains(words)),
+                        "{place}: {what}"
+                    );
+                }
+                other => panic!("{place}: {other:?}"),
+            }
+        }
+    }
+    assert!(taken > 100 && refused > 50, "{taken} {refused}");
+}
+
+#[test]
+fn a_key_twice_at_every_object() {
+    let text = whole().to_string();
+    for key in [
+        "categories",
+        "stats",
+        "routes",
+        "courses",
+        "modules",
+        "classes",
+        "files",
+        "resources",
+        "name",
+        "id",
+        "url",
+        "isCourse",
+        "presentationId",
+        "hasVideo",
+    ] {
+        let wanted = format!("\"{key}\":");
+        let twice = text.replacen(&wanted, &format!("\"{key}\":null,{wanted}"), 1);
+        assert!(broken(&twice).contains("twice"), "{key}");
+    }
+    // What means nothing here is passed on as it is.
+    let twice = text.replacen("\"icon\":", "\"icon\":1,\"icon\":", 1);
+    assert!(
+        String::from_utf8(built(&twice).bootstrap)
+            .unwrap()
+            .contains("\"icon\":1,\"icon\":")
+    );
+}
+
+#[test]
+fn what_is_larger_than_any_library() {
+    let around = |key: &str, value: &str| format!("{{\"{key}\":{value},\"categories\":[]}}");
+    let long = format!("\"{}\"", "x".repeat(5 << 20));
+    assert!(broken(&around("a", &long)).contains("a string has more than 4 MiB"));
+    assert!(broken(&around("a", &"1".repeat(5000))).contains("a number has more than"));
+    let strings = vec![format!("\"{}\"", "x".repeat(1 << 20)); 30].join(",");
+    assert!(broken(&around("a", &format!("[{strings}]"))).contains("larger than any library's"));
+    assert!(broken(&around("stats", &format!("{{\"a\":[{strings}]}}"))).contains("larger than"));
+    let names: Vec<Value> = (0..20_000)
+        .map(|n| json!({"name": format!("{n:04000}"), "modules": []}))
+        .collect();
+    let routes = json!({"categories": [{"routes": names}]}).to_string();
+    assert!(broken(&routes).contains("larger than") || broken(&routes).contains("longer than"));
+    let classes = vec!["{}"; 300_000].join(",");
+    let many = format!(
+        "{{\"categories\":[{{\"routes\":[{{\"modules\":[{{\"classes\":[{classes}]}}]}}]}}]}}"
+    );
+    assert!(broken(&many).contains("more than 250000"));
+    let strings = vec![format!("{{\"x\":\"{}\"}}", "x".repeat(1 << 20)); 20].join(",");
+    let course = format!(
+        "{{\"categories\":[{{\"routes\":[{{\"modules\":[{{\"classes\":[{strings}]}}]}}]}}]}}"
+    );
+    assert!(broken(&course).contains("a course has more than 16 MiB"));
 }

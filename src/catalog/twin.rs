@@ -72,29 +72,59 @@ fn kept(path: &Path, generation: &Generation) -> Option<File> {
 fn background(wanted: &Weak<Generation>, cache: &Path, spare: u64) {
     // Of this thread alone. Where it is refused the packing takes its share like any other.
     let _ = rustix::process::setpriority_process(None, NICE);
-    match pack(wanted) {
-        Ok(None) => {}
-        Ok(Some((hash, packed))) => {
-            if let Err(error) = keep(wanted, cache, spare, &hash, &packed) {
-                log::debug!("the packed catalog is not kept: {error}");
+    match pack(wanted, cache, spare) {
+        Ok(Some((twin, hash))) => {
+            if let Some(generation) = wanted.upgrade() {
+                let _ = generation.twin.set(Arc::new(twin));
+            }
+            if let Err(error) = tidy(cache, &hash) {
+                log::debug!("old packed catalogs stay: {error}");
             }
         }
+        Ok(None) => {}
         Err(error) => log::warn!("the catalog cannot be packed, and is sent plain: {error}"),
     }
 }
 
-/// Packs the generation as long as it is the present one.
-fn pack(wanted: &Weak<Generation>) -> io::Result<Option<(String, Vec<u8>)>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+/// Packs the generation as long as it is the present one: into the cache folder, or into memory where that is full or
+/// missing.
+fn pack(wanted: &Weak<Generation>, cache: &Path, spare: u64) -> io::Result<Option<(File, String)>> {
+    let Some((hash, len)) = wanted
+        .upgrade()
+        .map(|generation| (generation.hash.clone(), generation.len))
+    else {
+        return Ok(None);
+    };
+    // Packed it is smaller, but nobody knows yet by how much.
+    if disk::free(cache).is_ok_and(|free| free > len.saturating_add(spare)) {
+        let path = path(cache, &hash);
+        match atomic::replace_with(&path, 0o640, |out| pack_into(wanted, out)) {
+            Ok(()) => return Ok(Some((File::open(&path)?, hash))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            Err(error) => log::debug!("the packed catalog is not kept: {error}"),
+        }
+    }
+    let mut file = crate::sys::memory::file()?;
+    match pack_into(wanted, &mut file) {
+        Ok(()) => Ok(Some((file, hash))),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Packs the generation; `Interrupted` when another took its place.
+fn pack_into(wanted: &Weak<Generation>, out: &mut dyn Write) -> io::Result<()> {
+    let mut encoder = GzEncoder::new(out, Compression::default());
     let mut piece = vec![0; STEP];
     let mut at = 0;
     loop {
         let Some(generation) = wanted.upgrade() else {
-            return Ok(None);
+            return Err(io::ErrorKind::Interrupted.into());
         };
         let left = generation.len - at;
         if left == 0 {
-            return Ok(Some((generation.hash.clone(), encoder.finish()?)));
+            encoder.finish()?;
+            return Ok(());
         }
         let step = &mut piece[..left.min(STEP as u64) as usize];
         generation.file.read_exact_at(step, at)?;
@@ -103,34 +133,12 @@ fn pack(wanted: &Weak<Generation>) -> io::Result<Option<(String, Vec<u8>)>> {
     }
 }
 
-/// Puts the twin into the cache folder, in the place of those of older contents; into memory where that is full or missing.
-fn keep(
-    wanted: &Weak<Generation>,
-    cache: &Path,
-    spare: u64,
-    hash: &str,
-    packed: &[u8],
-) -> io::Result<()> {
-    let Some(generation) = wanted.upgrade() else {
-        return Ok(());
-    };
-    let path = path(cache, hash);
-    let room =
-        disk::free(cache).is_ok_and(|free| free > (packed.len() as u64).saturating_add(spare));
-    let file = match room {
-        true => atomic::replace(&path, packed, 0o640).and_then(|()| File::open(&path)),
-        false => Err(io::ErrorKind::StorageFull.into()),
-    };
-    let (file, on_disk) = match file {
-        Ok(file) => (file, Ok(())),
-        Err(error) => (crate::sys::memory::file_of(packed)?, Err(error)),
-    };
-    let _ = generation.twin.set(Arc::new(file));
-    on_disk?;
+/// Takes away the twins of older contents, and what a kill left of their making.
+fn tidy(cache: &Path, hash: &str) -> io::Result<()> {
     for entry in fs::read_dir(cache)?.flatten() {
         let name = entry.file_name();
         let old = name.to_str().is_some_and(|name| {
-            name.starts_with(BEGIN) && name.ends_with(END) && !name.contains(hash)
+            name.trim_start_matches('.').starts_with(BEGIN) && !name.contains(hash)
         });
         if old {
             fs::remove_file(entry.path())?;

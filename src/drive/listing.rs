@@ -26,7 +26,7 @@ const PAGE: u64 = 8 * 1024 * 1024;
 /// client's buffer of a request line.
 const URL: usize = 7400;
 /// Pages of one query; the scan of a tree that has more children in so few folders ends here, and says so.
-const PAGES: usize = 2000;
+const PAGES: usize = 100;
 /// How often a query is asked again from its first page because a page token was refused.
 const RESTARTS: usize = 3;
 
@@ -144,6 +144,7 @@ impl Drive {
                 .map(|(i, id)| (id.as_str(), i))
                 .collect();
             let mut url = base.clone();
+            let mut last = None;
             for page in 0..PAGES {
                 let ask = Ask {
                     url,
@@ -169,12 +170,17 @@ impl Drive {
                 for file in answer.files {
                     found.place(file, &places);
                 }
-                match answer.next {
+                // The page that was just read again: it would go on like that.
+                if last.is_some() && last == answer.next {
+                    return Err(endless().into());
+                }
+                match &answer.next {
                     Some(token) => {
-                        url = format!("{base}&pageToken={}", utf8_percent_encode(&token, QUERY));
+                        url = format!("{base}&pageToken={}", utf8_percent_encode(token, QUERY));
                     }
                     None => return Ok(found),
                 }
+                last = answer.next;
             }
             return Err(too_many().into());
         }
@@ -292,11 +298,19 @@ fn plain_id(text: &str) -> Option<String> {
     FileId::parse(text).ok().map(|id| id.as_str().to_owned())
 }
 
+fn endless() -> Refusal {
+    Refusal::new(
+        crate::error::Kind::BadGateway,
+        "drive_failed",
+        "Google Drive lists a folder without an end; scan again later.",
+    )
+}
+
 fn too_many() -> Refusal {
     Refusal::new(
         crate::error::Kind::BadGateway,
         "drive_failed",
-        "Google Drive lists more than two million files in one folder; sort them into several.",
+        "Google Drive lists more than 100,000 files in one folder; sort them into several.",
     )
 }
 

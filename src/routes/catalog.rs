@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http_types::Method;
 use serde_json::{Value, json};
+use smol::lock::{Semaphore, SemaphoreGuard};
 
 use crate::catalog::Generation;
 use crate::catalog::index::Found;
@@ -59,21 +60,50 @@ pub(super) async fn detail(app: &App, request: &Request, refs: &CourseRefs) -> R
     let found = find(&generation, refs)?;
     let packed = request.accepts_gzip();
     let range = generation.index.courses[found.course].bytes.clone();
-    let quick = range.end - range.start <= QUICK
-        && pages::probe(&generation.file, range, pages::DENSE) == Pages::Warm;
-    let make = move || -> io::Result<Bytes> {
-        let answer = describe(&generation, found)?;
-        let bytes = Bytes::once(answer, generation.tag(found.course), packed);
-        generation.keep_tag(found.course, bytes.etag());
-        Ok(bytes)
+    let large = range.end - range.start > QUICK;
+    let quick = !large && pages::probe(&generation.file, range, pages::DENSE) == Pages::Warm;
+    let make = {
+        let generation = Arc::clone(&generation);
+        move || -> io::Result<Arc<Bytes>> {
+            let answer = describe(&generation, found)?;
+            let bytes = Bytes::once(answer, generation.tag(found.course), packed);
+            generation.keep_tag(found.course, bytes.etag());
+            Ok(Arc::new(bytes))
+        }
     };
-    let bytes = match quick {
-        true => make(),
+    let bytes = match (quick, large) {
+        (true, _) => make(),
         // A card that stalls stalls nobody else.
-        false => smol::unblock(make).await,
+        (false, false) => smol::unblock(make).await,
+        // What a hundred clients read at once is there once.
+        (false, true) => {
+            let _turn = turn(&generation, found.course).await;
+            match generation.large(found.course, packed) {
+                Some(bytes) => Ok(bytes),
+                None => {
+                    let made = smol::unblock(make).await;
+                    if let Ok(bytes) = &made {
+                        generation.keep_large(found.course, packed, bytes);
+                    }
+                    made
+                }
+            }
+        }
     };
-    let bytes = bytes.map_err(unreadable)?;
-    once(request, bytes).await
+    once(request, bytes.map_err(unreadable)?).await
+}
+
+/// Waits until a course may be read: of large ones, one at a time is in memory.
+pub(super) async fn turn(
+    generation: &Generation,
+    course: usize,
+) -> Option<SemaphoreGuard<'static>> {
+    static ONE: Semaphore = Semaphore::new(1);
+    let course = generation.index.courses.get(course)?;
+    match course.bytes.end - course.bytes.start > QUICK {
+        true => Some(ONE.acquire().await),
+        false => None,
+    }
 }
 
 /// The course that three references lead to.
@@ -264,11 +294,12 @@ async fn shared(request: &Request, bytes: &Arc<Bytes>) -> Result<Response> {
 /// An answer that is made for this request.
 async fn fresh(request: &Request, answer: Value, etag: Option<ETag>) -> Result<Response> {
     let text = answer.to_string().into_bytes();
-    once(request, Bytes::once(text, etag, request.accepts_gzip())).await
+    let bytes = Bytes::once(text, etag, request.accepts_gzip());
+    once(request, Arc::new(bytes)).await
 }
 
-async fn once(request: &Request, bytes: Bytes) -> Result<Response> {
-    Entity::bytes(Arc::new(bytes), answer::JSON)
+async fn once(request: &Request, bytes: Arc<Bytes>) -> Result<Response> {
+    Entity::bytes(bytes, answer::JSON)
         .varying()
         .header("cache-control", "no-cache")
         .respond(request)

@@ -146,7 +146,7 @@ pub(super) async fn course(app: &App, request: &Request, refs: &CourseRefs) -> R
             });
         }
     }
-    let presentation = read(&generation, found.course).await?.presentation();
+    let presentation = read(&generation, found.course, Course::presentation).await?;
     let watched = (0..classes.len())
         .filter(|&at| mark(at) == Mark::Complete)
         .count();
@@ -193,13 +193,14 @@ pub(super) async fn class(
     let course = &index.courses[found.course];
     let module_at = index.classes[at].module as usize;
     let module = &index.modules[module_at];
-    let lesson = read(&generation, found.course)
-        .await?
-        .class(
-            module_at - course.modules.start as usize,
-            at - module.classes.start as usize,
-        )
-        .unwrap_or_default();
+    let (in_course, in_module) = (
+        module_at - course.modules.start as usize,
+        at - module.classes.start as usize,
+    );
+    let lesson = read(&generation, found.course, move |course| {
+        course.class(in_course, in_module).unwrap_or_default()
+    })
+    .await?;
 
     let key = key(index, found, at);
     let marks = person.marks(app, vec![key.clone()]).await;
@@ -254,16 +255,19 @@ pub(super) async fn class(
     Ok(answer::player_page(markup))
 }
 
-/// A course's piece of the catalog, read. Its size is whatever a file says: not on a thread that serves streams.
-async fn read(generation: &std::sync::Arc<Generation>, course: usize) -> Result<Course> {
+/// Something of a course's piece of the catalog. Its size is whatever a file says: not on a thread that serves streams.
+async fn read<T: Send + 'static>(
+    generation: &std::sync::Arc<Generation>,
+    course: usize,
+    pick: impl FnOnce(&Course) -> T + Send + 'static,
+) -> Result<T> {
+    let _turn = catalog::turn(generation, course).await;
     let generation = std::sync::Arc::clone(generation);
-    let bytes = smol::unblock(move || generation.course(course).map(|bytes| Course::read(&bytes)));
-    match bytes.await.map_err(catalog::unreadable)? {
-        Some(course) => Ok(course),
-        None => Err(Error::internal(
-            "The catalog cannot be read back; check the disk.",
-        )),
-    }
+    let picked = smol::unblock(move || {
+        let course = Course::of(generation.course(course)?);
+        Ok(pick(&course))
+    });
+    picked.await.map_err(catalog::unreadable)
 }
 
 /// The type of a class's film: of a local file by its name, of one on Drive as Google says, if it says so soon. Asking costs

@@ -5,7 +5,7 @@
 //! class, and the other files go to the one whose title theirs begins with. Videos without a number are
 //! classes by their title. What belongs to no class is kept, too: in one of its own at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::entry::{Entry, Kind};
 use super::name;
@@ -24,6 +24,9 @@ const VIEWABLE: &[&str] = &[
     "avif", "svg", "bmp", "ico", "mp3", "m4a", "mp4", "webm", "m4v", "ogg", "wav", "css", "js",
     "py", "sql", "vtt", "srt",
 ];
+
+/// Languages of one class; what is beyond is a resource. Nobody translates into more, and names may be anything.
+const LANGUAGES: usize = 64;
 
 /// The name of the class that holds what belongs to none.
 const LEFT_OVER: &str = "Resources";
@@ -204,30 +207,84 @@ fn reading_title(title: &str) -> &str {
     title
 }
 
+/// Titles that are played, each once, in their order. A folder may hold a hundred thousand: nothing here compares each
+/// with each.
+#[derive(Default)]
+struct Titles {
+    list: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+impl Titles {
+    fn of<'a, 'b: 'a>(played: impl Iterator<Item = &'a Piece<'b>>) -> Titles {
+        let mut titles = Titles::default();
+        for piece in played {
+            if !titles.places.contains_key(&piece.folded) {
+                let place = titles.list.len();
+                titles.places.insert(piece.folded.clone(), place);
+                titles.list.push(piece.folded.clone());
+            }
+        }
+        titles
+    }
+
+    /// The place of a title.
+    fn place(&self, title: &str) -> Option<usize> {
+        self.places.get(title).copied()
+    }
+
+    /// The place of the longest title that `text` is, or begins with.
+    fn begun_by(&self, text: &str) -> Option<usize> {
+        let mut ends: Vec<usize> = heads(text).collect();
+        ends.reverse();
+        ends.into_iter()
+            .filter_map(|end| self.place(&text[..end]))
+            .next()
+    }
+
+    /// For each text that is no title's beginning nothing, for others the place of the first title that begins with it.
+    fn first_after<'a>(&self, texts: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
+        let mut found: HashMap<&str, Option<usize>> = texts.map(|text| (text, None)).collect();
+        for (place, title) in self.list.iter().enumerate() {
+            for end in heads(title) {
+                if let Some(first @ None) = found.get_mut(&title[..end]) {
+                    *first = Some(place);
+                }
+            }
+        }
+        found
+            .into_iter()
+            .filter_map(|(text, place)| Some((text, place?)))
+            .collect()
+    }
+}
+
+/// Where the first word of a text ends, the first two, and so on to all of it.
+fn heads(text: &str) -> impl Iterator<Item = usize> + '_ {
+    let inner = text.match_indices(' ').map(|(at, _)| at);
+    inner.chain([text.len()]).filter(|end| *end > 0)
+}
+
 /// The classes of one number: one, or one for each title that is played.
 fn of_number<'a>(number: &Number, pieces: Vec<Piece<'a>>) -> Vec<Class<'a>> {
-    let mut titles: Vec<String> = Vec::new();
-    for piece in &pieces {
-        let played = matches!(piece.role, Role::Media(rank) if rank < PLAIN_MEDIA);
-        if played && !titles.contains(&piece.folded) {
-            titles.push(piece.folded.clone());
-        }
-    }
-    if titles.len() < 2 {
+    let played = |piece: &&Piece<'_>| matches!(piece.role, Role::Media(rank) if rank < PLAIN_MEDIA);
+    let titles = Titles::of(pieces.iter().filter(played));
+    if titles.list.len() < 2 {
         return vec![class(number.clone(), pieces)];
     }
-    let mut shares: Vec<Vec<Piece<'a>>> = titles.iter().map(|_| Vec::new()).collect();
-    for piece in pieces {
-        let home = titles
-            .iter()
-            .enumerate()
-            .filter(|(_, title)| begins(&piece.folded, title))
-            .max_by_key(|(_, title)| title.len())
-            .or_else(|| {
-                let starts = |(_, title): &(usize, &String)| begins(title, &piece.folded);
-                titles.iter().enumerate().find(starts)
-            })
-            .map_or(0, |(home, _)| home);
+    let others = pieces.iter().filter(|piece| !played(piece));
+    let after = titles.first_after(others.map(|piece| piece.folded.as_str()));
+    let homes: Vec<usize> = pieces
+        .iter()
+        .map(|piece| {
+            let home = titles.place(&piece.folded);
+            home.or_else(|| titles.begun_by(&piece.folded))
+                .or_else(|| after.get(piece.folded.as_str()).copied())
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut shares: Vec<Vec<Piece<'a>>> = titles.list.iter().map(|_| Vec::new()).collect();
+    for (piece, home) in pieces.into_iter().zip(homes) {
         shares[home].push(piece);
     }
     shares
@@ -238,24 +295,15 @@ fn of_number<'a>(number: &Number, pieces: Vec<Piece<'a>>) -> Vec<Class<'a>> {
 
 /// Videos without a number, each with what begins with its title; and what is left over.
 fn of_no_number<'a>(loose: Vec<Piece<'a>>, classes: &mut Vec<Class<'a>>) {
-    let mut titles: Vec<String> = Vec::new();
-    for piece in &loose {
-        if matches!(piece.role, Role::Media(_)) && !titles.contains(&piece.folded) {
-            titles.push(piece.folded.clone());
-        }
-    }
-    let mut shares: Vec<Vec<Piece<'a>>> = titles.iter().map(|_| Vec::new()).collect();
+    let played = |piece: &&Piece<'_>| matches!(piece.role, Role::Media(_));
+    let titles = Titles::of(loose.iter().filter(played));
+    let mut shares: Vec<Vec<Piece<'a>>> = titles.list.iter().map(|_| Vec::new()).collect();
     let mut left: Vec<&'a Entry> = Vec::new();
     for piece in loose {
-        let home = titles
-            .iter()
-            .enumerate()
-            .filter(|(_, title)| match piece.role {
-                Role::Media(_) => piece.folded == **title,
-                _ => begins(&piece.folded, title),
-            })
-            .max_by_key(|(_, title)| title.len())
-            .map(|(home, _)| home);
+        let home = match piece.role {
+            Role::Media(_) => titles.place(&piece.folded),
+            _ => titles.begun_by(&piece.folded),
+        };
         match home {
             Some(home) => shares[home].push(piece),
             None => left.push(piece.entry),
@@ -278,12 +326,6 @@ fn of_no_number<'a>(loose: Vec<Piece<'a>>, classes: &mut Vec<Class<'a>>) {
             resources: left,
         });
     }
-}
-
-/// Whether `text` is `title`, or begins with it and goes on with another word.
-fn begins(text: &str, title: &str) -> bool {
-    text.strip_prefix(title)
-        .is_some_and(|rest| !title.is_empty() && (rest.is_empty() || rest.starts_with(' ')))
 }
 
 fn class<'a>(number: Number, mut pieces: Vec<Piece<'a>>) -> Class<'a> {
@@ -331,17 +373,20 @@ fn class<'a>(number: Number, mut pieces: Vec<Piece<'a>>) -> Class<'a> {
             Role::Html => &mut class.html,
             Role::Subtitles => {
                 let language = language(piece, &folded);
+                let full = class.subtitles.len() >= LANGUAGES;
                 // `.vtt` before `.srt`, which the order of names does not give.
                 match class
                     .subtitles
                     .iter_mut()
                     .find(|(known, _)| *known == language)
                 {
-                    None => class.subtitles.push((language, piece.entry)),
+                    None if !full => {
+                        class.subtitles.push((language, piece.entry));
+                    }
                     Some((_, kept)) if is_srt(kept) && !is_srt(piece.entry) => {
                         class.resources.push(std::mem::replace(kept, piece.entry));
                     }
-                    Some(_) => class.resources.push(piece.entry),
+                    _ => class.resources.push(piece.entry),
                 }
                 continue;
             }

@@ -19,6 +19,15 @@ pub const SIGNATURE: &[u8] = b"\"by\":\"rill\"}}\n";
 /// Failed folders that the document names; the summary counts them all.
 const NAMED: usize = 1000;
 
+/// Bytes of the modules of one course, of all courses, and entries of all levels, beyond which classes are left out and
+/// the document says so. Each is some way below the bound of what is served.
+const LONGEST_COURSE: usize = 14 << 20;
+const LARGEST: usize = 224 << 20;
+const MOST_ENTRIES: usize = 240_000;
+
+/// Resources of one class; a folder of photographs has more, and nobody looks for them here.
+const MOST_RESOURCES: usize = 1000;
+
 /// What a document holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
@@ -63,6 +72,19 @@ impl From<io::Error> for Broken {
 /// A folder cannot be read any more, or `out` takes no more.
 pub fn write(plan: &Plan<'_>, out: &mut dyn Write) -> Result<Contents, Broken> {
     let mut contents = Contents::default();
+    // Each course has at most a route and a category of its own.
+    let courses = plan.categories.iter().flat_map(|category| &category.routes);
+    let courses: usize = courses
+        .map(|route| match route {
+            Route::Course(_) => 1,
+            Route::Courses { courses, .. } => 1 + courses.len(),
+        })
+        .sum();
+    let mut room = Room {
+        bytes: LARGEST,
+        entries: MOST_ENTRIES.saturating_sub(2 * courses + plan.categories.len()),
+        full: false,
+    };
     out.write_all(b"{\"categories\":[")?;
     for (i, category) in plan.categories.iter().enumerate() {
         comma(out, i)?;
@@ -74,7 +96,7 @@ pub fn write(plan: &Plan<'_>, out: &mut dyn Write) -> Result<Contents, Broken> {
         for (i, route) in category.routes.iter().enumerate() {
             comma(out, i)?;
             match route {
-                Route::Course(one) => course(plan, one, true, &mut contents, out)?,
+                Route::Course(one) => course(plan, one, true, (&mut contents, &mut room), out)?,
                 Route::Courses {
                     id,
                     name,
@@ -90,7 +112,7 @@ pub fn write(plan: &Plan<'_>, out: &mut dyn Write) -> Result<Contents, Broken> {
                     out.write_all(b",\"isCourse\":false,\"courses\":[")?;
                     for (i, one) in courses.iter().enumerate() {
                         comma(out, i)?;
-                        course(plan, one, false, &mut contents, out)?;
+                        course(plan, one, false, (&mut contents, &mut room), out)?;
                     }
                     out.write_all(b"]}")?;
                 }
@@ -100,6 +122,7 @@ pub fn write(plan: &Plan<'_>, out: &mut dyn Write) -> Result<Contents, Broken> {
         out.write_all(b"]}")?;
         contents.categories += 1;
     }
+    contents.cut_short |= room.full;
     write!(
         out,
         "],\"stats\":{{\"totalCategories\":{},\"totalRoutes\":{},\"totalCourses\":{},\"totalClasses\":{}}},\"scan\":{{",
@@ -142,14 +165,15 @@ fn course(
     plan: &Plan<'_>,
     course: &Course,
     alone: bool,
-    contents: &mut Contents,
+    (contents, room): (&mut Contents, &mut Room),
     out: &mut dyn Write,
 ) -> Result<(), Broken> {
     let mut modules = Vec::new();
     let mut counts = (0, 0);
     if let Some((source, place)) = course.folder {
-        counts = write_modules(&plan.sources[source], place, &mut modules)?;
+        counts = write_modules(&plan.sources[source], place, room, &mut modules)?;
     }
+    room.bytes = room.bytes.saturating_sub(modules.len());
     let node = course
         .folder
         .map(|(source, place)| (&plan.sources[source], plan.sources[source].tree.node(place)));
@@ -190,31 +214,67 @@ fn course(
     Ok(())
 }
 
-/// Writes the modules of a course; how many modules and classes there are.
+/// What may still be written of modules and classes.
+struct Room {
+    bytes: usize,
+    entries: usize,
+    /// Something was left out.
+    full: bool,
+}
+
+impl Room {
+    /// Whether one more fits into a course that has `course` bytes.
+    fn take(&mut self, course: usize) -> bool {
+        let fits = self.entries > 0 && course < LONGEST_COURSE.min(self.bytes);
+        match fits {
+            true => self.entries -= 1,
+            false => self.full = true,
+        }
+        fits
+    }
+}
+
+/// Writes the modules of a course, as far as there is room; how many modules and classes there are.
 fn write_modules(
     source: &Source<'_>,
     course: Place,
+    room: &mut Room,
     out: &mut Vec<u8>,
 ) -> Result<(usize, usize), Broken> {
     let modules = source.tree.modules(course);
-    let mut total = 0;
-    for (i, module) in modules.iter().enumerate() {
+    let mut counts = (0, 0);
+    for module in &modules {
+        if !room.take(out.len()) {
+            break;
+        }
         let folder = source.folder(module.place)?;
-        let classes = class::group(&folder.entries, module.place == course);
-        comma(out, i)?;
+        let mut classes = class::group(&folder.entries, module.place == course);
+        comma(out, counts.0)?;
         out.write_all(b"{\"name\":")?;
         text(out, &module.name)?;
         out.write_all(b",\"folderName\":")?;
         text(out, &source.tree.node(module.place).name)?;
-        write!(out, ",\"classCount\":{},\"classes\":[", classes.len())?;
-        for (i, class) in classes.iter().enumerate() {
-            comma(out, i)?;
-            write_class(source, class, out)?;
+        // The count comes first, so what fits is known before it is written.
+        let mut pieces = Vec::new();
+        let mut written = 0;
+        for class in &mut classes {
+            if !room.take(out.len() + pieces.len()) {
+                break;
+            }
+            if class.resources.len() > MOST_RESOURCES {
+                class.resources.truncate(MOST_RESOURCES);
+                room.full = true;
+            }
+            comma(&mut pieces, written)?;
+            write_class(source, class, &mut pieces)?;
+            written += 1;
         }
+        write!(out, ",\"classCount\":{written},\"classes\":[")?;
+        out.append(&mut pieces);
         out.write_all(b"]}")?;
-        total += classes.len();
+        counts = (counts.0 + 1, counts.1 + written);
     }
-    Ok((modules.len(), total))
+    Ok(counts)
 }
 
 fn write_class(source: &Source<'_>, class: &Class<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -14,6 +14,9 @@ const PREFIX: usize = 20;
 const OVERLAP: f64 = 0.8;
 /// Words that both must have.
 const WORDS: usize = 4;
+/// Pairs of a title and a folder that are compared; a library of two thousand courses has less than half of them.
+/// Titles beyond must be written as their folders are.
+const PAIRS: usize = 10_000_000;
 
 /// How a course was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +72,16 @@ pub(super) fn find(titles: &[&str], folders: &[&str]) -> Vec<(Option<usize>, Mat
         .iter()
         .map(|folder| folder.split(' ').collect())
         .collect();
+    let mut pairs = PAIRS;
     for (rule, how) in [(prefix as Rule, Match::Prefix), (overlap, Match::Overlap)] {
         for title in &titles {
             if decided.contains_key(title.as_str()) || title.is_empty() {
                 continue;
             }
+            let Some(left) = pairs.checked_sub(folders.len()) else {
+                break;
+            };
+            pairs = left;
             let bag: HashSet<&str> = title.split(' ').collect();
             let best = (0..folders.len())
                 .filter(|i| !taken.contains(i))

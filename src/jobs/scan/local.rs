@@ -23,6 +23,9 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// Rows written in one transaction.
 const ROWS: usize = 256;
 
+/// Children of one folder, as for Drive.
+const MOST_ENTRIES: usize = 100_000;
+
 /// Folders of one tree, as for Drive.
 const MOST: usize = 50_000;
 
@@ -182,16 +185,19 @@ impl Reader<'_> {
 
     fn entries(&self, id: &str, path: &Path) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
+        let mut unnamed = 0;
         for found in fs::read_dir(path)? {
             let found = found?;
             let name = found.file_name();
             let Some(name) = name.to_str() else {
-                log::warn!(
-                    "{} is left out: its name is not UTF-8; rename it",
-                    found.path().display()
-                );
+                unnamed += 1;
                 continue;
             };
+            if entries.len() == MOST_ENTRIES {
+                return Err(io::Error::other(format!(
+                    "it holds more than {MOST_ENTRIES} files; sort them into several folders"
+                )));
+            }
             let child = match id {
                 "" => name.to_owned(),
                 id => format!("{id}/{name}"),
@@ -215,6 +221,9 @@ impl Reader<'_> {
                 kind,
                 target: None,
             });
+        }
+        if unnamed > 0 {
+            log::warn!("{unnamed} names in {path:?} are not UTF-8 and left out; rename them",);
         }
         Ok(entries)
     }

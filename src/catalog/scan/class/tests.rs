@@ -163,6 +163,51 @@ fn documents_of_google_are_resources() {
     assert_eq!(extension(&files(&["x.zip"])[0]), ("zip".to_owned(), false));
 }
 
+#[test]
+fn a_hundred_thousand_files_in_one_folder() {
+    let shapes: [fn(usize) -> String; 6] = [
+        |n| format!("1. Clip {n}.mp4"),
+        |n| format!("Clip {n}.mp4"),
+        |n| {
+            format!(
+                "1. a{}.{}",
+                " b".repeat(n % 50),
+                ["mp4", "pdf", "vtt"][n % 3]
+            )
+        },
+        |n| {
+            format!(
+                "1. T_{}.vtt",
+                (0..8)
+                    .map(|at| char::from(b'a' + (n >> (2 * at) & 3) as u8))
+                    .collect::<String>()
+            )
+        },
+        |n| format!("1. a {}.{}", n / 2, ["mp4", "pdf"][n % 2]),
+        |_| "1. Same.mp4".to_owned(),
+    ];
+    let began = std::time::Instant::now();
+    for (shape, name) in shapes.iter().enumerate() {
+        let entries: Vec<Entry> = (0..100_000)
+            .map(|n| Entry {
+                id: n.to_string(),
+                name: name(n),
+                kind: Kind::File,
+                target: None,
+            })
+            .collect();
+        let classes = group(&entries, false);
+        let files: usize = (classes.iter())
+            .map(|class| {
+                usize::from(class.media.is_some()) + class.subtitles.len() + class.resources.len()
+            })
+            .sum();
+        assert_eq!(files, 100_000, "shape {shape}");
+    }
+    // Comparing each with each takes minutes.
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
 proptest::proptest! {
     #[test]
     fn every_file_is_in_one_class(names in proptest::collection::vec("([0-9]{1,2}[.] )?[ab_\u{e9}]{0,3}(_es|_summary)?[.](mp4|mkv|vtt|html|txt|pdf)", 0..12)) {
