@@ -22,7 +22,9 @@ mod progress;
 mod videos;
 
 // ffmpeg, and the media it makes.
+mod live;
 mod media_files;
+mod playable;
 
 // Drive, against a stand-in that misbehaves on command.
 mod drive_cost;

@@ -78,6 +78,9 @@ impl House {
             started: Instant::now(),
             admin: Arc::new(Admin::open(&config.state.dir)),
             ffmpeg: Programs::new(&config.ffmpeg),
+            loopback: Loopback::new(),
+            prober: Prober::new(Programs::new(&config.ffmpeg), database.clone()),
+            live: LiveStreams::new(2),
             videos_json: VideosJson::default(),
             progress: Progress::new(
                 database,
