@@ -8,7 +8,6 @@ pub mod check;
 mod listen;
 mod misconfigured;
 mod probe;
-mod readers;
 pub mod scan;
 mod upkeep;
 mod watchdog;
@@ -25,16 +24,18 @@ use crate::config::Config;
 use crate::drive::Drive;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Programs;
-use crate::ffmpeg::live::LiveStreams;
 use crate::ffmpeg::loopback::Loopback;
 use crate::http::Listener;
 use crate::jobs::events::Events;
+use crate::jobs::gallery;
+use crate::jobs::poster::Posters;
 use crate::jobs::queue::Queue;
+use crate::jobs::repair::Repairs;
+use crate::jobs::runner::Runner;
 use crate::jobs::scan::Scanner;
 use crate::media::folder::Folder;
 use crate::media::kind;
-use crate::media::prober::Prober;
-use crate::routes::{App, Readers, VideosJson, describe_scan};
+use crate::routes::{App, VideosJson, describe_scan};
 use crate::store::database::Database;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
@@ -98,7 +99,6 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
 
     let ffmpeg = Programs::new(&config.ffmpeg);
     let loopback = Loopback::new();
-    let live = LiveStreams::new(config.ffmpeg.live_streams);
     let drive = Drive::new(&config, kind::content_type);
     let videos = Folder::new(config.library.videos.clone());
     let database = Database::of(&config.state.dir);
@@ -110,6 +110,23 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     );
     let events = Events::new();
     let queue = Queue::new(database.clone(), events.clone());
+    let repairs = Repairs::new(
+        &config,
+        drive.clone(),
+        ffmpeg.clone(),
+        loopback.clone(),
+        queue.clone(),
+    );
+    let posters = Posters::new(&config, videos.clone(), ffmpeg.clone(), queue.clone());
+    let runner = Runner::new(
+        &config,
+        queue.clone(),
+        videos.clone(),
+        ffmpeg.clone(),
+        repairs.clone(),
+        posters.clone(),
+        Arc::new(|| false),
+    );
     let courses = config.library.courses.clone().map(Folder::new);
     let catalog = Catalog::new(&config).map_err(|error| {
         Error::internal("the kernel gives no memory for a catalog").because(error)
@@ -131,12 +148,11 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         started,
         admin: Arc::clone(&admin),
         ffmpeg: ffmpeg.clone(),
-        loopback: loopback.clone(),
-        prober: Prober::new(ffmpeg.clone(), database.clone()),
-        live,
         videos_json: VideosJson::default(),
         progress: progress.clone(),
         queue: queue.clone(),
+        repairs,
+        posters: posters.clone(),
         events: events.clone(),
     });
 
@@ -149,17 +165,13 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let following = executor::spawn(async move { catalog.follow(read).await });
     or(async { _ = first_read.recv().await }, late()).await;
 
-    let readers = readers::listen(&loopback);
-    let reading = readers.clone().map(|readers| {
-        let service = Arc::new(Readers(Arc::clone(&app)));
-        executor::spawn(async move { readers.serve(service).await })
-    });
     let serving = executor::spawn({
         let listener = Arc::clone(&listener);
         async move { listener.serve(app).await }
     });
     announce(&listener.addresses());
 
+    let gallery_videos = videos.clone();
     let upkeep = upkeep::Upkeep {
         folders,
         missing,
@@ -173,6 +185,13 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let upkeep = executor::spawn(upkeep.run(first_status));
     let scanner_told = scanner.clone();
     let scanning = executor::spawn(async move { scanner.watch().await });
+    let working = executor::spawn(runner.run());
+    let keeping = executor::spawn(gallery::keep(
+        gallery_videos,
+        posters,
+        queue,
+        events.clone(),
+    ));
     let telling = executor::spawn(tell_scan(scanner_told, events.clone()));
     let watchdog = notify::watchdog_interval()
         .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
@@ -188,12 +207,14 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     drop(upkeep);
     drop(scanning);
     drop(telling);
+    drop(keeping);
+    // What runs is ended, and found again at the next start.
+    drop(working);
     // Those who listen to events would otherwise stay to the end of their grace.
     events.close();
     // Who asks twice does not want to wait.
     or(listener.close(GRACE), stop_asked(&mut signals)).await;
     drop(serving);
-    drop(reading);
     drop(preparing);
     close(&progress).await;
     log::info!("rill has stopped");

@@ -22,9 +22,8 @@ mod progress;
 mod videos;
 
 // ffmpeg, and the media it makes.
-mod live;
+mod jobs;
 mod media_files;
-mod playable;
 
 // Drive, against a stand-in that misbehaves on command.
 mod drive_cost;

@@ -50,6 +50,10 @@ pub const KEYS: &[Key] = &[
         form: "write the path of a folder in quotes, such as \"/srv/courses\", or \"\" for none",
     },
     Key {
+        name: "library.keep_originals",
+        form: "write true or false",
+    },
+    Key {
         name: "drive.credentials",
         form: "write the path of a JSON key file in quotes, such as \"/etc/rill/drive.json\", or \"\" for none",
     },
@@ -84,6 +88,10 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "ffmpeg.force_reencode",
         form: "write true or false",
+    },
+    Key {
+        name: "ffmpeg.stalled",
+        form: "write a whole number of seconds from 1 to 3600, such as 60",
     },
     Key {
         name: "limits.progress",
@@ -155,6 +163,8 @@ pub(super) struct Library {
     pub(super) videos: Given<String>,
     /// A local folder laid out like the course tree. Default none.
     pub(super) courses: Given<String>,
+    /// Whether what was converted stays beside what came of it. Default false.
+    pub(super) keep_originals: Given<bool>,
 }
 
 /// `[drive]`
@@ -185,6 +195,8 @@ pub(super) struct Ffmpeg {
     pub(super) jobs: Given<i64>,
     /// Whether live streams encode the video anew. Default false.
     pub(super) force_reencode: Given<bool>,
+    /// Seconds without progress after which a job is begun again. Default 60.
+    pub(super) stalled: Given<i64>,
 }
 
 /// `[limits]`, sizes.

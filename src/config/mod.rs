@@ -10,6 +10,7 @@ mod resolve;
 mod size;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 
@@ -61,6 +62,8 @@ pub struct Library {
     pub videos: PathBuf,
     /// A local folder laid out like the course tree.
     pub courses: Option<PathBuf>,
+    /// Whether what was converted stays beside what came of it.
+    pub keep_originals: bool,
 }
 
 /// `[drive]`
@@ -111,6 +114,8 @@ pub struct Ffmpeg {
     pub jobs: usize,
     /// Re-encode video in live streams instead of copying it.
     pub force_reencode: bool,
+    /// How long a job may go without progress before it is begun again.
+    pub stalled: Duration,
 }
 
 /// `[limits]`, in bytes.

@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::{ConfigFile, Given, form, place};
 use super::{Config, Credentials, Drive, Ffmpeg, Http, Library, Limits, Size, State};
@@ -78,6 +79,7 @@ pub(super) fn resolve(
         library: Library {
             videos,
             courses: r.path("library.courses", &file.library.courses),
+            keep_originals: is_true(&file.library.keep_originals),
         },
         drive: Drive {
             credentials: r.credentials(&file.drive.credentials),
@@ -95,11 +97,10 @@ pub(super) fn resolve(
             ffprobe: r.program("ffmpeg.ffprobe", &file.ffmpeg.ffprobe, "ffprobe"),
             live_streams: r.count("ffmpeg.live_streams", &file.ffmpeg.live_streams, 64, 2),
             jobs: r.count("ffmpeg.jobs", &file.ffmpeg.jobs, 64, 1),
-            force_reencode: file
-                .ffmpeg
-                .force_reencode
-                .as_ref()
-                .is_some_and(|v| *v.get_ref()),
+            force_reencode: is_true(&file.ffmpeg.force_reencode),
+            stalled: Duration::from_secs(
+                r.count("ffmpeg.stalled", &file.ffmpeg.stalled, 3600, 60) as u64
+            ),
         },
         limits: Limits {
             progress: r.progress(&file.limits.progress),
@@ -120,6 +121,10 @@ pub(super) fn resolve(
     } else {
         Err(r.wrong)
     }
+}
+
+fn is_true(given: &Given<bool>) -> bool {
+    given.as_ref().is_some_and(|value| *value.get_ref())
 }
 
 impl Resolver<'_> {

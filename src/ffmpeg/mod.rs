@@ -5,7 +5,6 @@
 
 pub mod arguments;
 mod child;
-pub mod live;
 pub mod loopback;
 pub mod probe;
 pub mod progress;
@@ -283,6 +282,7 @@ mod tests {
             live_streams: 1,
             jobs: 1,
             force_reencode: false,
+            stalled: Duration::from_secs(60),
         };
         let programs = Programs::new(&config);
         assert!(!programs.ffmpeg().available && programs.ffmpeg().error.is_some());

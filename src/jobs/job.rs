@@ -159,6 +159,8 @@ pub struct Job {
     pub error: Option<String>,
     /// What came of it.
     pub made: Made,
+    /// What it must know when it is begun again.
+    pub(crate) note: Option<String>,
     /// When it was asked for, in milliseconds since 1970, as are the others.
     pub created: i64,
     /// When the last attempt began.
@@ -180,6 +182,7 @@ impl Job {
             attempts: 0,
             error: None,
             made: Made::default(),
+            note: None,
             created: now,
             started: None,
             finished: None,
@@ -232,6 +235,7 @@ impl Job {
             error: self.error.clone(),
             mode: self.made.mode.clone(),
             size: self.made.size.and_then(|size| i64::try_from(size).ok()),
+            note: self.note.clone(),
             created: self.created,
             started: self.started,
             finished: self.finished,
@@ -252,6 +256,7 @@ impl Job {
                 mode: row.mode,
                 size: row.size.and_then(|size| u64::try_from(size).ok()),
             },
+            note: row.note,
             created: row.created,
             started: row.started,
             finished: row.finished,

@@ -17,7 +17,7 @@ mod table;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 use smol::channel::Receiver;
 
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -195,9 +195,9 @@ impl Queue {
         Ok(job)
     }
 
-    /// Waits until the state of a job has changed after this call.
-    pub async fn changed(&self) {
-        self.inner.changed.listen().await;
+    /// Done when the state of a job has changed after this call.
+    pub fn changed(&self) -> EventListener {
+        self.inner.changed.listen()
     }
 
     /// Reads the database, unless that was done.
@@ -285,6 +285,22 @@ impl Queue {
             }
         }
         self.publish(id);
+    }
+
+    /// Keeps what a job must know when it is begun again after a power cut; answered when it is on the disk.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn note(&self, id: JobId, note: String) -> Result<()> {
+        {
+            let mut table = self.inner.table();
+            let Some(entry) = table.running(id) else {
+                return Ok(());
+            };
+            entry.job.note = Some(note);
+            entry.dirty = true;
+        }
+        self.save(Durability::Now).await
     }
 
     /// Queues a running job again after a failure that may not last.

@@ -95,6 +95,11 @@ pub fn belongs(media_stem: &[u8], subtitle_stem: &[u8]) -> bool {
     }
 }
 
+/// The tag of a language given as `en`, `eng`, `EN`, `pt-BR` or `English`, when it is known.
+pub fn tag(language: &str) -> Option<String> {
+    known(language).map(|(tag, _)| tag)
+}
+
 /// The tag and name of a language given as `en`, `eng`, `EN`, `pt-BR` or `English`.
 fn known(part: &str) -> Option<(String, String)> {
     let (primary, region) = match part.split_once('-') {

@@ -9,5 +9,4 @@ pub mod listing;
 pub mod path;
 pub mod playable;
 pub mod prober;
-mod recent;
 pub mod subtitle;

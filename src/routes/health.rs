@@ -10,7 +10,7 @@ use smol::future::or;
 
 use crate::http::{Response, StatusCode};
 use crate::jobs::scan::ScanStatus;
-use crate::routes::{App, answer, compatible};
+use crate::routes::{App, answer, repair};
 use crate::web::figure;
 
 /// How long a look at the folder is waited for. A warm disk needs some milliseconds; a watchdog that asks here
@@ -81,9 +81,8 @@ pub(super) async fn health(app: &App) -> Response {
                 "refused": connections.refused,
                 "sent_bytes": connections.sent,
             },
-            // Nothing converts or mends yet; the keys are there for clients that look.
-            "compatStream": compatible::health(app),
-            "repair": { "queued": 0, "running": 0, "done": 0, "failed": 0 },
+            "compatStream": { "active": 0, "limit": app.config.ffmpeg.live_streams },
+            "repair": repair::health(app),
         }),
     )
 }

@@ -99,7 +99,8 @@ pub(super) async fn convert(app: &App, request: &Request, path: &MediaPath) -> R
         ));
     }
     app.videos.open(path).await?;
-    require_ffmpeg(app)?;
+    app.ffmpeg.ffmpeg_path()?;
+    app.ffmpeg.ffprobe_path()?;
     let job = app.queue.add(Kind::Convert(path.clone())).await?;
     match answer::wants_page(request) {
         true => Ok(see_other(url::video_page(path))),
@@ -110,23 +111,4 @@ pub(super) async fn convert(app: &App, request: &Request, path: &MediaPath) -> R
 /// 202: what was asked for is under way, and told at the job's address (RFC 9110 section 15.3.3).
 pub(super) fn accepted(job: &Job, value: &Value) -> Response {
     answer::json(StatusCode::Accepted, value).header("location", job.url())
-}
-
-/// Refuses what needs ffmpeg and ffprobe when one is not there.
-pub(super) fn require_ffmpeg(app: &App) -> Result<()> {
-    let missing = [app.ffmpeg.ffmpeg(), app.ffmpeg.ffprobe()]
-        .into_iter()
-        .find(|program| !program.available);
-    match missing {
-        None => Ok(()),
-        Some(program) => Err(Error::new(
-            ErrorKind::Unavailable,
-            "ffmpeg_not_available",
-            match program.error {
-                Some(sentence) => format!("Nothing is converted without ffmpeg: {sentence}."),
-                None => "Nothing is converted without ffmpeg; install it (apt install ffmpeg)."
-                    .to_owned(),
-            },
-        )),
-    }
 }

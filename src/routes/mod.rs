@@ -9,17 +9,16 @@ mod answer;
 mod assets;
 mod catalog;
 mod catalog_pages;
-mod compatible;
 mod drive;
 mod events;
 mod health;
 mod jobs;
 mod login;
 mod pages;
+mod posters;
 mod progress;
-mod readers;
+mod repair;
 pub mod route;
-mod target;
 mod videos;
 mod watched;
 
@@ -37,22 +36,19 @@ use crate::config::Config;
 use crate::drive::Drive;
 use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::Programs;
-use crate::ffmpeg::live::LiveStreams;
-use crate::ffmpeg::loopback::Loopback;
 use crate::http::{Listener, Request, Response, Service, StatusCode};
 use crate::jobs::events::Events;
+use crate::jobs::poster::Posters;
 use crate::jobs::queue::Queue;
+use crate::jobs::repair::Repairs;
 use crate::jobs::scan::{ScanStatus, Scanner};
 use crate::media::folder::Folder;
-use crate::media::prober::Prober;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
 
 pub use access::Access;
 pub use answer::error_response;
-pub use readers::Readers;
 pub use route::Route;
-pub use target::Target;
 pub use videos::VideosJson;
 
 /// What the routes answer from. Built by `daemon`, shared by every connection.
@@ -78,18 +74,16 @@ pub struct App {
     pub admin: Arc<Admin>,
     /// ffmpeg and ffprobe, as far as they were found.
     pub ffmpeg: Programs,
-    /// Where ffmpeg reads what we serve.
-    pub loopback: Loopback,
-    /// What is in files.
-    pub prober: Prober,
-    /// Compatible versions that are being watched.
-    pub live: LiveStreams,
     /// `/api/videos` as it was last written; begins as its `Default`.
     pub videos_json: VideosJson,
     /// How far everything was watched, by whom.
     pub progress: Progress,
     /// What is to be done in the background.
     pub queue: Queue,
+    /// Mended copies of files on Drive.
+    pub repairs: Repairs,
+    /// Small pictures of films.
+    pub posters: Posters,
     /// What happens, for those who listen.
     pub events: Events,
 }
@@ -140,13 +134,15 @@ impl App {
             Route::DriveSubtitle(id) => drive::subtitle(self, request, &id).await,
             Route::ApiVideos => videos::list(self, request).await,
             Route::ApiVideoMetadata(id) => drive::metadata(self, &id).await,
-            Route::ApiCompatible(target) => compatible::stream(self, request, &target).await,
-            Route::ApiPlayable(target) => compatible::playable(self, &target).await,
             Route::ApiHealth => Ok(health::health(self).await),
             Route::ApiJobs => jobs::list(self, request),
             Route::ApiJob(id) => jobs::one(self, request, id).await,
             Route::ApiEvents => events::events(self, request),
             Route::ApiConvert(path) => jobs::convert(self, request, &path).await,
+            Route::ApiRepair(id) => repair::start(self, request, &id).await,
+            Route::ApiRepairStatus(id) => repair::status(self, &id).await,
+            Route::ApiRepaired(id) => repair::copy(self, request, &id).await,
+            Route::Poster(path) => posters::poster(self, request, &path).await,
             Route::ApiProgress => progress::progress(self, request).await,
             Route::ApiProfiles => progress::profiles(self).await,
             Route::ApiProfile(profile) => progress::remove(self, request, &profile).await,

@@ -6,7 +6,6 @@ use percent_encoding::percent_decode;
 use crate::drive::FileId;
 use crate::jobs::job::JobId;
 use crate::media::path::MediaPath;
-use crate::routes::target::Target;
 use crate::store::progress::Profile;
 
 /// Every URL there is.
@@ -28,10 +27,6 @@ pub enum Route {
     ApiVideos,
     /// `/api/video-metadata/{id}`: what Drive says of a file.
     ApiVideoMetadata(FileId),
-    /// `/api/video-compatible/{ref}`: an MP4 for every screen, made while it is watched; `?t=SECONDS`, `?mode=reencode`.
-    ApiCompatible(Target),
-    /// `/api/playable/{ref}`: what is in a file, and how to play it.
-    ApiPlayable(Target),
     /// `/api/health`: what works and what does not.
     ApiHealth,
     /// `/api/jobs`: what is done in the background.
@@ -42,6 +37,14 @@ pub enum Route {
     ApiEvents,
     /// `/api/convert/videos/{path}`: makes of a local file what browsers play.
     ApiConvert(MediaPath),
+    /// `/api/repair/{id}`: makes a mended copy of a file on Drive.
+    ApiRepair(FileId),
+    /// `/api/repair-status/{id}`: how it stands with that.
+    ApiRepairStatus(FileId),
+    /// `/api/repaired/{id}`: the copy.
+    ApiRepaired(FileId),
+    /// `/posters/{path}.jpg`: a small picture of a local film.
+    Poster(MediaPath),
     /// `/api/progress`: positions in what is watched; `?profile=NAME` whose.
     ApiProgress,
     /// `/api/profiles`: who watches.
@@ -154,13 +157,15 @@ impl Route {
             },
             [b"api", b"videos"] => Route::ApiVideos,
             [b"api", b"video-metadata", id] => drive(id, Route::ApiVideoMetadata),
-            [b"api", b"video-compatible", rest @ ..] => target(rest, Route::ApiCompatible),
-            [b"api", b"playable", rest @ ..] => target(rest, Route::ApiPlayable),
             [b"api", b"health"] => Route::ApiHealth,
             [b"api", b"jobs"] => Route::ApiJobs,
             [b"api", b"jobs", number] => job(number),
             [b"api", b"events"] => Route::ApiEvents,
             [b"api", b"convert", b"videos", path @ ..] => media(path, Route::ApiConvert),
+            [b"api", b"repair", id] => drive(id, Route::ApiRepair),
+            [b"api", b"repair-status", id] => drive(id, Route::ApiRepairStatus),
+            [b"api", b"repaired", id] => drive(id, Route::ApiRepaired),
+            [b"posters", path @ ..] => poster(path),
             [b"api", b"progress"] => Route::ApiProgress,
             [b"api", b"profiles"] => Route::ApiProfiles,
             [b"api", b"profiles", name] => profile(name),
@@ -191,7 +196,7 @@ impl Route {
             Route::ApiProgress => &[Method::Get, Method::Head, Method::Post, Method::Patch],
             Route::ApiProfile(_) => &[Method::Delete],
             Route::ApiJob(_) => &[Method::Get, Method::Head, Method::Delete],
-            Route::ApiConvert(_) => &[Method::Post],
+            Route::ApiConvert(_) | Route::ApiRepair(_) => &[Method::Post],
             Route::Server | Route::BadFileId | Route::Malformed | Route::NotFound => &[],
             _ => READ,
         }
@@ -290,29 +295,18 @@ fn media(segments: &[&[u8]], route: fn(MediaPath) -> Route) -> Route {
     MediaPath::new(&segments.join(&b'/')).map_or(Route::NotFound, route)
 }
 
+/// A film's whole name, and `.jpg` behind it.
+fn poster(segments: &[&[u8]]) -> Route {
+    let path = segments.join(&b'/');
+    let film = path.strip_suffix(b".jpg").and_then(MediaPath::new);
+    film.map_or(Route::NotFound, Route::Poster)
+}
+
 /// A number as it is written by us: one job has one address.
 fn job(number: &[u8]) -> Route {
     let text = std::str::from_utf8(number).unwrap_or_default();
     let number = text.parse().ok().filter(|n: &u64| n.to_string() == text);
     number.map_or(Route::NotFound, |n| Route::ApiJob(JobId(n)))
-}
-
-/// `{drive id}`, `videos/{path}` or `courses/{path}`.
-fn target(segments: &[&[u8]], route: fn(Target) -> Route) -> Route {
-    let local = |path: &[&[u8]], target: fn(MediaPath) -> Target| {
-        MediaPath::new(&path.join(&b'/')).map_or(Route::NotFound, |path| route(target(path)))
-    };
-    match segments {
-        [b"videos", path @ ..] => local(path, Target::Video),
-        [b"courses", path @ ..] => local(path, Target::Course),
-        [id] => {
-            let id = std::str::from_utf8(id)
-                .ok()
-                .and_then(|id| FileId::parse(id).ok());
-            id.map_or(Route::BadFileId, |id| route(Target::Drive(id)))
-        }
-        _ => Route::NotFound,
-    }
 }
 
 fn profile(name: &[u8]) -> Route {
@@ -371,23 +365,6 @@ mod tests {
                 "/api/video-metadata/1aB_-cDeFgH",
                 Route::ApiVideoMetadata(id()),
             ),
-            (
-                "/api/video-compatible/1aB_-cDeFgH",
-                Route::ApiCompatible(Target::Drive(id())),
-            ),
-            (
-                "/api/video-compatible/videos/a%20b/c.mkv",
-                Route::ApiCompatible(Target::Video(path(b"a b/c.mkv"))),
-            ),
-            (
-                "/api/playable/courses/a/c.mkv",
-                Route::ApiPlayable(Target::Course(path(b"a/c.mkv"))),
-            ),
-            ("/api/playable/1aB_-cDeFgH/x", Route::NotFound),
-            ("/api/playable/videos", Route::NotFound),
-            ("/api/playable/videos/../x", Route::NotFound),
-            ("/api/playable/short", Route::BadFileId),
-            ("/api/playable", Route::NotFound),
             ("/api/health", Route::ApiHealth),
             ("/api/jobs", Route::ApiJobs),
             ("/api/jobs/17", Route::ApiJob(JobId(17))),
@@ -400,6 +377,17 @@ mod tests {
                 Route::ApiConvert(path(b"a/b.mkv")),
             ),
             ("/api/convert/videos", Route::NotFound),
+            ("/api/repair/1aB_-cDeFgH", Route::ApiRepair(id())),
+            (
+                "/api/repair-status/1aB_-cDeFgH",
+                Route::ApiRepairStatus(id()),
+            ),
+            ("/api/repaired/1aB_-cDeFgH", Route::ApiRepaired(id())),
+            ("/api/repair/x", Route::BadFileId),
+            ("/posters/a/b.mp4.jpg", Route::Poster(path(b"a/b.mp4"))),
+            ("/posters/a.mp4", Route::NotFound),
+            ("/posters/.jpg", Route::NotFound),
+            ("/posters/a/.jpg", Route::NotFound),
             ("/api/progress", Route::ApiProgress),
             ("/api/profiles", Route::ApiProfiles),
             (

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::{self, Credentials};
+use crate::ffmpeg::loopback::Loopback;
 use crate::http::Body;
 use crate::store::database::Database;
 
@@ -39,6 +40,7 @@ impl House {
             library: config::Library {
                 videos: videos.clone(),
                 courses: None,
+                keep_originals: false,
             },
             drive: config::Drive {
                 credentials: Credentials::None,
@@ -52,6 +54,7 @@ impl House {
                 live_streams: 2,
                 jobs: 1,
                 force_reencode: false,
+                stalled: std::time::Duration::from_secs(60),
             },
             limits: config::Limits {
                 progress: 64,
@@ -68,26 +71,34 @@ impl House {
         fs::create_dir(&config.state.dir).unwrap();
         let drive = Drive::new(&config, crate::media::kind::content_type);
         let database = Database::of(&config.state.dir);
+        let (videos, ffmpeg) = (Folder::new(videos), Programs::new(&config.ffmpeg));
+        let queue = Queue::new(database.clone(), Events::new());
+        let loopback = Loopback::new();
         let app = App {
+            repairs: Repairs::new(
+                &config,
+                drive.clone(),
+                ffmpeg.clone(),
+                loopback,
+                queue.clone(),
+            ),
+            posters: Posters::new(&config, videos.clone(), ffmpeg.clone(), queue.clone()),
             scan: Scanner::new(&config, drive.clone(), database.clone()),
             drive,
-            videos: Folder::new(videos),
+            videos,
             catalog: Catalog::new(&config).unwrap(),
             courses: None,
             listener: Arc::new(Listener::new(Vec::new(), 8).unwrap()),
             started: Instant::now(),
             admin: Arc::new(Admin::open(&config.state.dir)),
-            ffmpeg: Programs::new(&config.ffmpeg),
-            loopback: Loopback::new(),
-            prober: Prober::new(Programs::new(&config.ffmpeg), database.clone()),
-            live: LiveStreams::new(2),
+            ffmpeg,
             videos_json: VideosJson::default(),
             progress: Progress::new(
                 database,
                 config.state.dir.join("progress.json"),
                 config.limits.progress,
             ),
-            queue: Queue::new(Database::of(&config.state.dir), Events::new()),
+            queue,
             events: Events::new(),
             config,
         };

@@ -13,6 +13,7 @@ const STEPS: &[(&str, &str)] = &[
     ("scan", super::scan_state::SCHEMA),
     ("jobs", super::queue::SCHEMA),
     ("probes", super::probes::SCHEMA),
+    ("notes of jobs", super::queue::NOTE),
 ];
 
 /// Facts are what a room remembers of itself in a line of text, under a name that begins with the room's.

@@ -30,6 +30,9 @@ pub(super) const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// A later step: what a job must know when it is begun again.
+pub(super) const NOTE: &str = "ALTER TABLE job ADD COLUMN note TEXT;";
+
 /// A job as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -57,6 +60,8 @@ pub struct Row {
     pub finished: Option<i64>,
     /// When its state changed last.
     pub updated: i64,
+    /// What it must know when it is begun again.
+    pub note: Option<String>,
 }
 
 /// The kept queue. Blocks: call it where that is allowed.
@@ -78,8 +83,8 @@ impl Jobs {
     pub fn all(&self) -> Result<(Vec<Row>, i64)> {
         self.database.with(|connection| {
             let mut statement = connection.prepare(
-                "SELECT id, kind, reference, state, attempts, error, mode, size, created, started, finished, updated
-                 FROM job ORDER BY id",
+                "SELECT id, kind, reference, state, attempts, error, mode, size, created, started, finished, updated,
+                 note FROM job ORDER BY id",
             )?;
             let rows = statement.query_map([], |row| {
                 Ok(Row {
@@ -95,6 +100,7 @@ impl Jobs {
                     started: row.get(9)?,
                     finished: row.get(10)?,
                     updated: row.get(11)?,
+                    note: row.get(12)?,
                 })
             })?;
             let rows = rows.collect::<rusqlite::Result<Vec<Row>>>()?;
@@ -115,8 +121,9 @@ impl Jobs {
         self.database.commit(|transaction| {
             let mut put = transaction.prepare(
                 "INSERT OR REPLACE INTO job
-                 (id, kind, reference, state, attempts, error, mode, size, created, started, finished, updated)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 (id, kind, reference, state, attempts, error, mode, size, created, started, finished, updated,
+                  note)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?;
             for row in rows {
                 put.execute(params![
@@ -132,6 +139,7 @@ impl Jobs {
                     row.started,
                     row.finished,
                     row.updated,
+                    row.note,
                 ])?;
             }
             let mut forget = transaction.prepare("DELETE FROM job WHERE id = ?")?;
@@ -165,6 +173,7 @@ mod tests {
             started: None,
             finished: None,
             updated: 7,
+            note: Some("x".to_owned()),
         };
         jobs.write(&[row(1), row(2), row(5)], &[], Durability::Now)
             .unwrap();

@@ -126,8 +126,7 @@ fn local(prefix: &str, path: &str) -> String {
     })
 }
 
-/// A path below a prefix.
-pub fn below(prefix: &str, path: &MediaPath) -> String {
+fn below(prefix: &str, path: &MediaPath) -> String {
     let mut url = prefix.to_owned();
     for segment in path.as_bytes().split(|&byte| byte == b'/') {
         url.push('/');
