@@ -8,6 +8,7 @@ pub mod check;
 mod listen;
 mod misconfigured;
 mod probe;
+mod readers;
 pub mod scan;
 mod upkeep;
 mod watchdog;
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::drive::Drive;
 use crate::error::{Error, Result};
 use crate::ffmpeg::Programs;
+use crate::ffmpeg::live::LiveStreams;
 use crate::ffmpeg::loopback::Loopback;
 use crate::http::Listener;
 use crate::jobs::events::Events;
@@ -35,7 +37,8 @@ use crate::jobs::runner::Runner;
 use crate::jobs::scan::Scanner;
 use crate::media::folder::Folder;
 use crate::media::kind;
-use crate::routes::{App, VideosJson, describe_scan};
+use crate::media::prober::Prober;
+use crate::routes::{App, Readers, VideosJson, describe_scan};
 use crate::store::database::Database;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
@@ -99,6 +102,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
 
     let ffmpeg = Programs::new(&config.ffmpeg);
     let loopback = Loopback::new();
+    let live = LiveStreams::new(config.ffmpeg.live_streams);
     let drive = Drive::new(&config, kind::content_type);
     let videos = Folder::new(config.library.videos.clone());
     let database = Database::of(&config.state.dir);
@@ -125,7 +129,10 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         ffmpeg.clone(),
         repairs.clone(),
         posters.clone(),
-        Arc::new(|| false),
+        {
+            let live = live.clone();
+            Arc::new(move || live.active() > 0)
+        },
     );
     let courses = config.library.courses.clone().map(Folder::new);
     let catalog = Catalog::new(&config).map_err(|error| {
@@ -148,6 +155,9 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         started,
         admin: Arc::clone(&admin),
         ffmpeg: ffmpeg.clone(),
+        loopback: loopback.clone(),
+        prober: Prober::new(ffmpeg.clone(), database.clone()),
+        live,
         videos_json: VideosJson::default(),
         progress: progress.clone(),
         queue: queue.clone(),
@@ -165,6 +175,11 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let following = executor::spawn(async move { catalog.follow(read).await });
     or(async { _ = first_read.recv().await }, late()).await;
 
+    let readers = readers::listen(&loopback);
+    let reading = readers.clone().map(|readers| {
+        let service = Arc::new(Readers(Arc::clone(&app)));
+        executor::spawn(async move { readers.serve(service).await })
+    });
     let serving = executor::spawn({
         let listener = Arc::clone(&listener);
         async move { listener.serve(app).await }
@@ -215,6 +230,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     // Who asks twice does not want to wait.
     or(listener.close(GRACE), stop_asked(&mut signals)).await;
     drop(serving);
+    drop(reading);
     drop(preparing);
     close(&progress).await;
     log::info!("rill has stopped");

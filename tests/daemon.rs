@@ -314,7 +314,10 @@ fn inherited_sockets_are_served_and_not_bound_again() {
     let mut command = activated(&setup, socket, 2, "4</dev/null");
     let mut running = Running(command.stderr(Stdio::from(file)).spawn().expect("a shell"));
     assert_eq!(client::get(address, "/api/health").status(), 200);
-    let said = std::fs::read_to_string(&log).expect("a log");
+    // It serves before it says so.
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually(SOON, || read().contains("listening on "));
+    let said = read();
     assert!(
         said.contains("the inherited descriptor 4 is not used: it is no socket"),
         "{said}"

@@ -23,7 +23,9 @@ mod videos;
 
 // ffmpeg, and the media it makes.
 mod jobs;
+mod live;
 mod media_files;
+mod playable;
 
 // Drive, against a stand-in that misbehaves on command.
 mod drive_cost;

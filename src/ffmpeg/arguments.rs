@@ -16,6 +16,8 @@ pub struct Selection {
     pub audio: Option<u32>,
     /// It is AAC already.
     pub copies_audio: bool,
+    /// Each frame of it has a header of its own (ADTS), as in transport streams; an MP4 has one for all.
+    pub adts: bool,
 }
 
 /// Timestamps of every kind of broken file are made anew where they are missing or jump, and start at zero.
@@ -87,6 +89,7 @@ pub fn live(source: &Source, selected: Selection, start: f64) -> Vec<OsString> {
     if let Some(index) = selected.audio {
         push(&["-map", &format!("0:{index}")]);
         match selected.copies_audio {
+            true if selected.adts => push(&["-c:a", "copy", "-bsf:a", "aac_adtstoasc"]),
             true => push(&["-c:a", "copy"]),
             false => push(&SOUND),
         }
@@ -94,7 +97,14 @@ pub fn live(source: &Source, selected: Selection, start: f64) -> Vec<OsString> {
     push(&["-map_chapters", "-1", "-map_metadata", "-1"]);
     push(&MENDED_OUTPUT);
     push(&["-max_muxing_queue_size", "2048"]);
-    push(&["-movflags", "+frag_keyframe+empty_moov+default_base_moof"]);
+    // What an MP4 says of AAC at its beginning is known only after the first of those headers.
+    match selected.audio.is_some() && selected.copies_audio && selected.adts {
+        true => push(&[
+            "-movflags",
+            "+frag_keyframe+empty_moov+default_base_moof+delay_moov",
+        ]),
+        false => push(&["-movflags", "+frag_keyframe+empty_moov+default_base_moof"]),
+    }
     push(&["-frag_duration", "4000000", "-f", "mp4", "pipe:1"]);
     arguments
 }
@@ -128,6 +138,7 @@ mod tests {
             copies_video: true,
             audio: Some(2),
             copies_audio: true,
+            adts: false,
         };
         let input = INPUT.replace("FORMATS", crate::ffmpeg::source::FORMATS);
         assert_eq!(
@@ -161,6 +172,25 @@ mod tests {
             video: None,
             ..sound
         };
+        let adts = line(Selection { adts: true, ..all }, 0.0);
+        assert!(
+            adts.contains("-c:a copy -bsf:a aac_adtstoasc -map_chapters"),
+            "{adts}"
+        );
+        assert!(
+            adts.contains("default_base_moof+delay_moov -frag"),
+            "{adts}"
+        );
+        assert!(
+            !line(
+                Selection {
+                    adts: true,
+                    ..sound
+                },
+                0.0
+            )
+            .contains("moov+delay")
+        );
         assert!(line(music, 1.0).contains("-ss 1.000 -protocol_whitelist"));
         assert!(!line(music, 1.0).contains("-c:v"));
     }

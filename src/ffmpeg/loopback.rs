@@ -11,6 +11,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use smol::lock::OnceCell;
+
 use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::source::Source;
 
@@ -35,9 +37,17 @@ pub struct Reading {
     /// Why the last answer was none, or ended early. Written by the server of the address, read by who waits for
     /// the program: ffmpeg would call either an end of file.
     failure: Mutex<Option<Error>>,
+    /// The first bytes of a file that is far away; written by the server of the address.
+    head: OnceCell<Arc<Vec<u8>>>,
 }
 
 impl Reading {
+    /// Where the first bytes of what is read are kept as long as the program runs: it begins there, looks at the
+    /// end, and comes back.
+    pub fn head(&self) -> &OnceCell<Arc<Vec<u8>>> {
+        &self.head
+    }
+
     /// Notes why the program cannot have what it asked for.
     pub fn failed(&self, error: Error) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -83,6 +93,7 @@ impl Loopback {
         let reading = Arc::new(Reading {
             path: path.to_owned(),
             failure: Mutex::new(None),
+            head: OnceCell::new(),
         });
         let grant = Grant {
             loopback: self.clone(),
@@ -137,6 +148,11 @@ impl Grant {
     /// Why the program did not get what it asked for, when it did not: what it says of that itself is no help.
     pub fn failure(&self) -> Option<Error> {
         self.reading.take()
+    }
+
+    #[cfg(test)]
+    pub(super) fn fail(&self, error: Error) {
+        self.reading.failed(error);
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod arguments;
 mod child;
+pub mod live;
 pub mod loopback;
 pub mod probe;
 pub mod progress;

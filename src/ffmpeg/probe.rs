@@ -14,11 +14,12 @@ use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::child::{Child, Priority, Stdout};
 use crate::ffmpeg::source::Source;
 
-/// Bytes from which ffprobe finds out what a stream is, beyond the container's index.
-const PROBE_SIZE: &str = "4000000";
+/// Bytes from which ffprobe finds out what a stream is, beyond the container's index: a frame of 4K video and what
+/// lies around it. With what it has read by then it stays within the first two ranges of a stream from Drive.
+const PROBE_SIZE: &str = "1200000";
 
 /// Microseconds of media that it may look at for that.
-const ANALYZE_DURATION: &str = "5000000";
+const ANALYZE_DURATION: &str = "2000000";
 
 /// How long it may take; a file on Drive answers its first byte within seconds, on a bad day.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -191,6 +192,10 @@ fn arguments(source: &Source) -> Vec<OsString> {
         ANALYZE_DURATION,
     ];
     let mut arguments: Vec<OsString> = options.iter().map(OsString::from).collect();
+    if matches!(source, Source::Url { .. }) {
+        // What waits in the kernel was fetched for nothing when ffprobe goes on elsewhere in the file.
+        arguments.extend(["-recv_buffer_size", "65536"].map(OsString::from));
+    }
     arguments.extend(source.arguments());
     arguments
 }

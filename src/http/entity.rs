@@ -160,6 +160,19 @@ impl Entity {
         self
     }
 
+    /// Puts something between a source that is opened by range, whose length it is told, and its readers; other
+    /// sources stay as they are.
+    #[must_use]
+    pub fn through(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn RangeSource>, u64) -> Arc<dyn RangeSource>,
+    ) -> Entity {
+        if let Source::Remote(source) = self.source {
+            self.source = Source::Remote(wrap(source, self.len));
+        }
+        self
+    }
+
     /// Says when bytes in memory were last made, for Last-Modified.
     #[must_use]
     pub fn modified(mut self, modified: SystemTime) -> Entity {

@@ -46,6 +46,7 @@ pub fn selection(info: &MediaInfo) -> Selection {
         copies_video: info.video().is_none_or(is_plain_h264),
         audio: info.audio().map(|stream| stream.index),
         copies_audio: info.audio().is_none_or(|stream| stream.codec == "aac"),
+        adts: matches!(info.container.as_str(), "mpegts" | "mpeg" | "aac"),
     }
 }
 

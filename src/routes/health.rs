@@ -10,7 +10,7 @@ use smol::future::or;
 
 use crate::http::{Response, StatusCode};
 use crate::jobs::scan::ScanStatus;
-use crate::routes::{App, answer, repair};
+use crate::routes::{App, answer, compatible, repair};
 use crate::web::figure;
 
 /// How long a look at the folder is waited for. A warm disk needs some milliseconds; a watchdog that asks here
@@ -81,7 +81,7 @@ pub(super) async fn health(app: &App) -> Response {
                 "refused": connections.refused,
                 "sent_bytes": connections.sent,
             },
-            "compatStream": { "active": 0, "limit": app.config.ffmpeg.live_streams },
+            "compatStream": compatible::health(app),
             "repair": repair::health(app),
         }),
     )

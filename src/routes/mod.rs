@@ -9,6 +9,7 @@ mod answer;
 mod assets;
 mod catalog;
 mod catalog_pages;
+mod compatible;
 mod drive;
 mod events;
 mod health;
@@ -17,8 +18,10 @@ mod login;
 mod pages;
 mod posters;
 mod progress;
+mod readers;
 mod repair;
 pub mod route;
+mod target;
 mod videos;
 mod watched;
 
@@ -36,6 +39,8 @@ use crate::config::Config;
 use crate::drive::Drive;
 use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::Programs;
+use crate::ffmpeg::live::LiveStreams;
+use crate::ffmpeg::loopback::Loopback;
 use crate::http::{Listener, Request, Response, Service, StatusCode};
 use crate::jobs::events::Events;
 use crate::jobs::poster::Posters;
@@ -43,12 +48,15 @@ use crate::jobs::queue::Queue;
 use crate::jobs::repair::Repairs;
 use crate::jobs::scan::{ScanStatus, Scanner};
 use crate::media::folder::Folder;
+use crate::media::prober::Prober;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
 
 pub use access::Access;
 pub use answer::error_response;
+pub use readers::Readers;
 pub use route::Route;
+pub use target::Target;
 pub use videos::VideosJson;
 
 /// What the routes answer from. Built by `daemon`, shared by every connection.
@@ -74,6 +82,12 @@ pub struct App {
     pub admin: Arc<Admin>,
     /// ffmpeg and ffprobe, as far as they were found.
     pub ffmpeg: Programs,
+    /// Where ffmpeg reads what we serve.
+    pub loopback: Loopback,
+    /// What is in files.
+    pub prober: Prober,
+    /// Compatible versions that are being watched.
+    pub live: LiveStreams,
     /// `/api/videos` as it was last written; begins as its `Default`.
     pub videos_json: VideosJson,
     /// How far everything was watched, by whom.
@@ -134,6 +148,8 @@ impl App {
             Route::DriveSubtitle(id) => drive::subtitle(self, request, &id).await,
             Route::ApiVideos => videos::list(self, request).await,
             Route::ApiVideoMetadata(id) => drive::metadata(self, &id).await,
+            Route::ApiCompatible(target) => compatible::stream(self, request, &target).await,
+            Route::ApiPlayable(target) => compatible::playable(self, &target).await,
             Route::ApiHealth => Ok(health::health(self).await),
             Route::ApiJobs => jobs::list(self, request),
             Route::ApiJob(id) => jobs::one(self, request, id).await,

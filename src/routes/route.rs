@@ -6,6 +6,7 @@ use percent_encoding::percent_decode;
 use crate::drive::FileId;
 use crate::jobs::job::JobId;
 use crate::media::path::MediaPath;
+use crate::routes::target::Target;
 use crate::store::progress::Profile;
 
 /// Every URL there is.
@@ -27,6 +28,10 @@ pub enum Route {
     ApiVideos,
     /// `/api/video-metadata/{id}`: what Drive says of a file.
     ApiVideoMetadata(FileId),
+    /// `/api/video-compatible/{ref}`: an MP4 for every screen, made while it is watched; `?t=SECONDS`, `?mode=reencode`.
+    ApiCompatible(Target),
+    /// `/api/playable/{ref}`: what is in a file, and how to play it.
+    ApiPlayable(Target),
     /// `/api/health`: what works and what does not.
     ApiHealth,
     /// `/api/jobs`: what is done in the background.
@@ -157,6 +162,8 @@ impl Route {
             },
             [b"api", b"videos"] => Route::ApiVideos,
             [b"api", b"video-metadata", id] => drive(id, Route::ApiVideoMetadata),
+            [b"api", b"video-compatible", rest @ ..] => target(rest, Route::ApiCompatible),
+            [b"api", b"playable", rest @ ..] => target(rest, Route::ApiPlayable),
             [b"api", b"health"] => Route::ApiHealth,
             [b"api", b"jobs"] => Route::ApiJobs,
             [b"api", b"jobs", number] => job(number),
@@ -309,6 +316,24 @@ fn job(number: &[u8]) -> Route {
     number.map_or(Route::NotFound, |n| Route::ApiJob(JobId(n)))
 }
 
+/// `{drive id}`, `videos/{path}` or `courses/{path}`.
+fn target(segments: &[&[u8]], route: fn(Target) -> Route) -> Route {
+    let local = |path: &[&[u8]], target: fn(MediaPath) -> Target| {
+        MediaPath::new(&path.join(&b'/')).map_or(Route::NotFound, |path| route(target(path)))
+    };
+    match segments {
+        [b"videos", path @ ..] => local(path, Target::Video),
+        [b"courses", path @ ..] => local(path, Target::Course),
+        [id] => {
+            let id = std::str::from_utf8(id)
+                .ok()
+                .and_then(|id| FileId::parse(id).ok());
+            id.map_or(Route::BadFileId, |id| route(Target::Drive(id)))
+        }
+        _ => Route::NotFound,
+    }
+}
+
 fn profile(name: &[u8]) -> Route {
     let named = std::str::from_utf8(name)
         .ok()
@@ -365,6 +390,23 @@ mod tests {
                 "/api/video-metadata/1aB_-cDeFgH",
                 Route::ApiVideoMetadata(id()),
             ),
+            (
+                "/api/video-compatible/1aB_-cDeFgH",
+                Route::ApiCompatible(Target::Drive(id())),
+            ),
+            (
+                "/api/video-compatible/videos/a%20b/c.mkv",
+                Route::ApiCompatible(Target::Video(path(b"a b/c.mkv"))),
+            ),
+            (
+                "/api/playable/courses/a/c.mkv",
+                Route::ApiPlayable(Target::Course(path(b"a/c.mkv"))),
+            ),
+            ("/api/playable/1aB_-cDeFgH/x", Route::NotFound),
+            ("/api/playable/videos", Route::NotFound),
+            ("/api/playable/videos/../x", Route::NotFound),
+            ("/api/playable/short", Route::BadFileId),
+            ("/api/playable", Route::NotFound),
             ("/api/health", Route::ApiHealth),
             ("/api/jobs", Route::ApiJobs),
             ("/api/jobs/17", Route::ApiJob(JobId(17))),

@@ -79,7 +79,7 @@ impl House {
                 &config,
                 drive.clone(),
                 ffmpeg.clone(),
-                loopback,
+                loopback.clone(),
                 queue.clone(),
             ),
             posters: Posters::new(&config, videos.clone(), ffmpeg.clone(), queue.clone()),
@@ -92,6 +92,9 @@ impl House {
             started: Instant::now(),
             admin: Arc::new(Admin::open(&config.state.dir)),
             ffmpeg,
+            loopback,
+            prober: Prober::new(Programs::new(&config.ffmpeg), database.clone()),
+            live: LiveStreams::new(2),
             videos_json: VideosJson::default(),
             progress: Progress::new(
                 database,

@@ -126,7 +126,8 @@ fn local(prefix: &str, path: &str) -> String {
     })
 }
 
-fn below(prefix: &str, path: &MediaPath) -> String {
+/// A path below a prefix.
+pub fn below(prefix: &str, path: &MediaPath) -> String {
     let mut url = prefix.to_owned();
     for segment in path.as_bytes().split(|&byte| byte == b'/') {
         url.push('/');

@@ -7,6 +7,7 @@
 //! - `course_tree`: course trees of any size, for the fake Drive and as a local folder
 //! - `media`: films and music of every kind, made once by ffmpeg
 //! - `events`: a reader of server-sent events
+//! - `processes`: what a daemon has started, and whether it has ended
 //! - `browser`: headless Chromium, driven over its debugging protocol
 //! - `keys/`: the fake's CA, its certificate, and the key pair of a service account; good for nothing else
 
@@ -23,3 +24,4 @@ pub mod daemon;
 pub mod drive;
 pub mod events;
 pub mod media;
+pub mod processes;
