@@ -663,6 +663,41 @@ fn the_readers_address_answers_nobody_else() {
     assert!(eventually(SLACK, over), "a token outlives its program");
 }
 
+#[test]
+fn pages_lead_to_a_version_that_plays() {
+    if !media::available() {
+        return;
+    }
+    let daemon = ready(with(&["h264_ac3.mkv", "h264_aac.mp4", "hevc_aac.mkv"]));
+    let page = |name: &str, query: &str| daemon.get(&format!("/video/{name}{query}")).text();
+    let source = |name: &str| format!("<source src=\"{}\" type=\"video/mp4\">", url(name));
+    let first = page("h264_ac3.mkv", "");
+    assert!(
+        first.contains("href=\"/video/h264_ac3.mkv?compatible=1\""),
+        "{first}"
+    );
+    let (file, compatible) = (
+        first.find("src=\"/videos/"),
+        first.find(&source("h264_ac3.mkv")),
+    );
+    assert!(file.is_some() && file < compatible, "{first}");
+    assert!(!page("h264_aac.mp4", "").contains(&source("h264_aac.mp4")));
+    let chosen = page("h264_ac3.mkv", "?compatible=1");
+    assert!(chosen.contains(&source("h264_ac3.mkv")), "{chosen}");
+    assert!(!chosen.contains("src=\"/videos/h264_ac3.mkv\""), "{chosen}");
+    let converts = page("hevc_aac.mkv", "?compatible=1");
+    assert!(converts.contains("HEVC"), "{converts}");
+    assert!(
+        converts.contains("action=\"/api/convert/videos/hevc_aac.mkv\""),
+        "{converts}"
+    );
+    let reencodes = page("hevc_aac.mkv", "?compatible=reencode");
+    assert!(
+        reencodes.contains(&format!("{}?mode=reencode", url("hevc_aac.mkv"))),
+        "{reencodes}"
+    );
+}
+
 /// Plays the URL that the page has as its own, and says what came of it.
 const PLAY: &str = r"(async () => {
     const video = document.createElement('video');
@@ -691,4 +726,19 @@ fn chromium_plays_what_it_could_not() {
         assert_eq!(said["width"], 320, "{said}");
         assert!(said["sound"].as_u64() > Some(0), "{said}");
     }
+    // The page itself: it has no script, so the player is asked.
+    browser.open(&daemon.url("/video/h264_ac3.mkv?compatible=1"));
+    let said = browser.evaluate(PLAY_PAGE);
+    assert_eq!(said["why"], "", "{said}");
+    assert!(said["sound"].as_u64() > Some(0), "{said}");
 }
+
+/// Plays what the page has.
+const PLAY_PAGE: &str = r"(async () => {
+    const video = document.querySelector('video');
+    video.muted = true;
+    const played = new Promise(done => video.addEventListener('timeupdate', () => video.currentTime > 1 && done('')));
+    video.play().catch(() => {});
+    const why = await Promise.race([played, new Promise(done => setTimeout(() => done('late'), 25000))]);
+    return { why, sound: video.webkitAudioDecodedByteCount, source: video.currentSrc };
+})()";

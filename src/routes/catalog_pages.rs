@@ -227,6 +227,14 @@ pub(super) async fn class(
         let name = shown(&resource.name, "File");
         (name, url::course_file(&resource.file))
     }));
+    if let Some(file) = lesson
+        .video
+        .as_ref()
+        .filter(|_| app.ffmpeg.ffmpeg().available)
+    {
+        let label = "No picture or no sound? Play a compatible version";
+        links.push((label.to_owned(), url::course_compatible(file)));
+    }
     let names = [above(index, found), index.text(course.name).to_owned()];
     let module_name = index.text(module.name).to_owned();
     let path = names.into_iter().chain([module_name]);

@@ -2,15 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{self, Error, Result};
 use crate::ffmpeg::arguments;
 use crate::ffmpeg::live::{Mode, Order, Stats};
 use crate::ffmpeg::probe::{MediaInfo, Stream};
 use crate::http::{Body, Method, Request, Response, StatusCode};
-use crate::media::playable::{self, Plan};
+use crate::media::kind::Kind;
+use crate::media::playable::{self, Plan, Playable};
 use crate::routes::target::Target;
 use crate::routes::{App, answer};
-use crate::web::figure;
+use crate::web::{self, figure};
 
 /// Latest second that can be asked for: a thousand hours.
 const LATEST: f64 = 3_600_000.0;
@@ -36,7 +37,7 @@ pub(super) async fn stream(app: &App, request: &Request, target: &Target) -> Res
     }
     if let Some(duration) = info.duration.filter(|duration| start >= *duration) {
         return Err(Error::new(
-            Kind::BadRequest,
+            error::Kind::BadRequest,
             "invalid_start",
             format!("The film ends after {duration:.0} seconds; ask for an earlier ?t=."),
         ));
@@ -72,7 +73,7 @@ fn start(request: &Request) -> Result<f64> {
         .filter(|start| (0.0..=LATEST).contains(start))
         .ok_or_else(|| {
             Error::new(
-                Kind::BadRequest,
+                error::Kind::BadRequest,
                 "invalid_start",
                 "That is no time to start at; write ?t= and a number of seconds, such as ?t=90.",
             )
@@ -85,7 +86,7 @@ fn reencodes(request: &Request) -> Result<bool> {
         None | Some("" | "copy") => Ok(false),
         Some("reencode") => Ok(true),
         Some(_) => Err(Error::new(
-            Kind::BadRequest,
+            error::Kind::BadRequest,
             "invalid_mode",
             "There are two modes: ?mode=copy, which is the default, and ?mode=reencode.",
         )),
@@ -96,7 +97,7 @@ fn needs_conversion(target: &Target, info: &MediaInfo, content_type: &str) -> Er
     let why = playable::judge(info, content_type).why;
     let error = match target.job() {
         Some(job) => Error::new(
-            Kind::Unsupported,
+            error::Kind::Unsupported,
             "needs_conversion",
             format!(
                 "{why} Start the job with a POST to {job}, or add ?mode=reencode to have it done while you watch, \
@@ -105,7 +106,7 @@ fn needs_conversion(target: &Target, info: &MediaInfo, content_type: &str) -> Er
         )
         .with("convert", json!({ "method": "POST", "url": job })),
         None => Error::new(
-            Kind::Unsupported,
+            error::Kind::Unsupported,
             "needs_conversion",
             format!(
                 "{why} Add ?mode=reencode to have it done while you watch, which small boxes are too slow for."
@@ -181,6 +182,56 @@ fn subtitle(stream: &Stream) -> Value {
         "title": stream.title,
         "forced": stream.forced,
     })
+}
+
+/// What a page that plays a file offers to screens that cannot: `None` without ffmpeg. `?compatible=1` has it played
+/// instead of the file, and only then the file is looked into; `?compatible=reencode` has its pictures encoded anew.
+pub(super) async fn choice(
+    app: &App,
+    request: &Request,
+    target: &Target,
+    kind: Kind,
+) -> Option<web::Compatible> {
+    let plays = matches!(kind, Kind::Video | Kind::Audio);
+    if !plays || !app.ffmpeg.ffmpeg().available {
+        return None;
+    }
+    let mut choice = web::Compatible {
+        page: target.page()?,
+        source: target.compatible(),
+        chosen: false,
+        note: None,
+        job: None,
+        reencode: None,
+    };
+    let asked = super::query(request, "compatible");
+    match asked.as_deref() {
+        Some("reencode") => {
+            choice.chosen = true;
+            choice.source.push_str("?mode=reencode");
+        }
+        Some("1") => match verdict(app, target).await {
+            Ok(judged) => {
+                let converts =
+                    matches!(judged.plan, Plan::Convert(_)) && !app.config.ffmpeg.force_reencode;
+                choice.chosen = !converts;
+                if converts {
+                    choice.job = target.job();
+                    choice.reencode = Some(format!("{}?compatible=reencode", choice.page));
+                }
+                choice.note = Some(judged.why);
+            }
+            Err(error) => choice.note = Some(error.sentence().to_owned()),
+        },
+        _ => {}
+    }
+    Some(choice)
+}
+
+async fn verdict(app: &App, target: &Target) -> Result<Playable> {
+    let found = target.find(app).await?;
+    let info = target.info(app, &found).await?;
+    Ok(playable::judge(&info, &found.content_type))
 }
 
 /// What `/api/health` says of live streams.

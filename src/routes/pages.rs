@@ -11,7 +11,7 @@ use crate::media::folder::{Item, Listing};
 use crate::media::kind;
 use crate::media::language;
 use crate::media::path::MediaPath;
-use crate::routes::{App, answer};
+use crate::routes::{App, Target, answer, compatible};
 use crate::sys::executor;
 use crate::web::{self, figure, url};
 
@@ -82,11 +82,13 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
             url::video_page(&item.path),
         ))
     };
+    let kind = kind::of_name(path.name());
     let markup = web::watch(&web::Watch {
         title: figure::title(&path.name_text()),
-        kind: kind::of_name(path.name()),
+        kind,
         source: url::video(path),
         content_type: kind::by_name(path.name()).to_owned(),
+        compatible: compatible::choice(app, request, &Target::Video(path.clone()), kind).await,
         tracks: local_tracks(&listing, path, request),
         back: position.map_or("/".to_owned(), |at| url::home(at / web::PER_PAGE + 1)),
         previous: neighbour(position.and_then(|at| at.checked_sub(1))),
@@ -146,6 +148,8 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
         kind,
         source: url::drive_file(&metadata.id),
         content_type: metadata.mime_type.clone(),
+        compatible: compatible::choice(app, request, &Target::Drive(metadata.id.clone()), kind)
+            .await,
         tracks: with_default(tracks, request),
         back: "/".to_owned(),
         previous: None,

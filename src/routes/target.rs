@@ -51,6 +51,15 @@ impl Target {
         }
     }
 
+    /// The page that plays it; courses have pages by class, not by file.
+    pub fn page(&self) -> Option<String> {
+        match self {
+            Target::Drive(id) => Some(url::drive_page(id)),
+            Target::Video(path) => Some(url::video_page(path)),
+            Target::Course(_) => None,
+        }
+    }
+
     /// The URL of its compatible version.
     pub fn compatible(&self) -> String {
         format!("/api/video-compatible/{}", self.reference())

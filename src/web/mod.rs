@@ -20,7 +20,7 @@ use maud::{DOCTYPE, Markup, html};
 pub use courses::{Card, CoursePage, Library, Mark, Pager, Section, course, library};
 pub use lesson::{Lesson, lesson};
 pub use list::{Home, PER_PAGE, home};
-pub use watch::{Track, Watch, watch};
+pub use watch::{Compatible, Track, Watch, watch};
 
 /// The page that asks for the admin token; `wrong` says what was wrong with the last one.
 pub fn login(next: &str, wrong: Option<&str>) -> String {

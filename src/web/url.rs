@@ -101,6 +101,14 @@ pub fn course_file(file: &FileRef) -> String {
     }
 }
 
+/// What plays a file of a course on screens that cannot play the file itself: its page, or its bytes where it has none.
+pub fn course_compatible(file: &FileRef) -> String {
+    match file {
+        FileRef::Drive(id) => format!("/watch/drive/{}?compatible=1", escape(id.as_bytes())),
+        FileRef::Local(path) => local("/api/video-compatible/courses", path),
+    }
+}
+
 /// A subtitle of a course, as WebVTT.
 pub fn course_subtitle(file: &FileRef) -> String {
     match file {

@@ -17,6 +17,8 @@ pub struct Watch {
     pub source: String,
     /// Their type.
     pub content_type: String,
+    /// What there is for screens that cannot play it; `None` without ffmpeg.
+    pub compatible: Option<Compatible>,
     /// Subtitles.
     pub tracks: Vec<Track>,
     /// URL of the list it stands in.
@@ -27,6 +29,23 @@ pub struct Watch {
     pub next: Option<(String, String)>,
     /// Length, duration, day.
     pub facts: Option<String>,
+}
+
+/// A version of what the page plays, for screens that cannot play the file.
+#[derive(Clone, Debug)]
+pub struct Compatible {
+    /// URL of the page that was asked for.
+    pub page: String,
+    /// URL of the version's bytes, an MP4.
+    pub source: String,
+    /// Whether the page is the one that plays it.
+    pub chosen: bool,
+    /// What the viewer must know of the file to choose, such as that it must be converted.
+    pub note: Option<String>,
+    /// Where a POST starts the job that converts it.
+    pub job: Option<String>,
+    /// URL of the page that has it encoded anew while it plays.
+    pub reencode: Option<String>,
 }
 
 /// A subtitle track.
@@ -70,6 +89,9 @@ pub fn watch(watch: &Watch) -> String {
             @if let Some(facts) = &watch.facts {
                 p.facts { (facts) }
             }
+            @if let Some(compatible) = &watch.compatible {
+                (choice(compatible))
+            }
             p {
                 @if let Some((title, url)) = &watch.previous {
                     a.button rel="prev" href=(url) { "Previous: " bdi { (title) } }
@@ -86,13 +108,45 @@ pub fn watch(watch: &Watch) -> String {
     )
 }
 
+/// Leads to the other version, and says why there is one.
+fn choice(compatible: &Compatible) -> Markup {
+    html! {
+        @if let Some(note) = &compatible.note {
+            p.problem { (note) }
+        }
+        @if let Some(job) = &compatible.job {
+            form method="post" action=(job) {
+                button type="submit" { "Convert it" }
+            }
+        }
+        p {
+            @if compatible.chosen {
+                a.button href=(compatible.page) { "Play the file itself" }
+            } @else {
+                a.button href={ (compatible.page) "?compatible=1" } { "No picture or no sound? Play a compatible version" }
+            }
+            @if let Some(reencode) = &compatible.reencode {
+                a.button href=(reencode) { "Convert it while it plays" }
+            }
+        }
+    }
+}
+
 /// Sources and tracks of a player, and what an engine without one shows.
 fn inside(watch: &Watch) -> Markup {
     let (promised, unsure) = source_type(&watch.content_type);
+    let compatible = watch.compatible.as_ref();
+    let chosen = compatible.is_some_and(|compatible| compatible.chosen);
     html! {
-        source src=(watch.source) type=(promised);
-        @if unsure {
-            source src=(watch.source);
+        @if !chosen {
+            source src=(watch.source) type=(promised);
+            @if unsure {
+                source src=(watch.source);
+            }
+        }
+        // A browser comes to it when it has declined what stands above.
+        @if let Some(compatible) = compatible.filter(|_| chosen || unsure) {
+            source src=(compatible.source) type="video/mp4";
         }
         @for track in &watch.tracks {
             track kind="subtitles" src=(track.source) srclang=[tag(&track.language)]
@@ -134,6 +188,14 @@ mod tests {
             kind: Kind::Video,
             source: "/videos/x".to_owned(),
             content_type: "video/x-matroska".to_owned(),
+            compatible: Some(Compatible {
+                page: "/video/x".to_owned(),
+                source: "/api/video-compatible/videos/x".to_owned(),
+                chosen: false,
+                note: Some("<b>".to_owned()),
+                job: None,
+                reencode: None,
+            }),
             tracks: vec![Track {
                 source: "/videos/x.vtt".to_owned(),
                 language: Language {
@@ -153,6 +215,10 @@ mod tests {
             "{page}"
         );
         assert!(!page.contains("srclang"), "{page}");
-        assert_eq!(page.matches("<source ").count(), 2, "{page}");
+        assert_eq!(page.matches("<source ").count(), 3, "{page}");
+        assert!(
+            page.contains("&lt;b&gt;") && page.contains("href=\"/video/x?compatible=1\""),
+            "{page}"
+        );
     }
 }
