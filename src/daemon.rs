@@ -38,13 +38,13 @@ use crate::jobs::scan::Scanner;
 use crate::media::folder::Folder;
 use crate::media::kind;
 use crate::media::prober::Prober;
-use crate::routes::{App, Readers, VideosJson, describe_scan};
+use crate::routes::{App, Readers, Subtitles, VideosJson, describe_scan};
 use crate::store::database::Database;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
 use crate::sys::notify::Message;
 use crate::sys::signals::{Signal, Signals};
-use crate::sys::{descriptors, executor, notify, sockets};
+use crate::sys::{descriptors, executor, memory, notify, sockets};
 
 /// How long streams may go on after SIGTERM. The unit's `TimeoutStopSec` is longer.
 const GRACE: Duration = Duration::from_secs(5);
@@ -71,6 +71,7 @@ pub fn run(config: Config) -> Result<()> {
 pub fn start(load: &dyn Fn() -> Result<Config>) -> Result<()> {
     // First of all, before the numbers of the descriptors can be another file's.
     let inherited = sockets::inherited();
+    memory::keep_little();
     executor::run(async {
         let mut signals = Signals::new().map_err(|error| {
             Error::internal("the kernel refused the signal handlers").because(error)
@@ -159,6 +160,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         prober: Prober::new(ffmpeg.clone(), database.clone()),
         live,
         videos_json: VideosJson::default(),
+        subtitles: Subtitles::default(),
         progress: progress.clone(),
         queue: queue.clone(),
         repairs,

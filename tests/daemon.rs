@@ -257,6 +257,50 @@ fn sigterm_lets_a_stream_end() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// Whoever comes while it stops is told at once that nobody is there, and is not taken in and cut.
+#[test]
+fn a_stopping_daemon_takes_nobody_in() {
+    let mut daemon = Setup::new().video("a.mp4", &vec![7; 40 << 20]).start();
+    let mut client = Client::connect_small(daemon.address);
+    client.ask("GET", "/videos/a.mp4", &[]);
+    let head = client.head();
+    daemon.sigterm();
+    let refused = || {
+        std::net::TcpStream::connect(daemon.address)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    };
+    assert!(eventually(Duration::from_secs(3), refused));
+    // The one who was there before is served to the end.
+    client.widen();
+    let (body, whole) = client.body_of(&head, "GET");
+    assert_eq!((body.len(), whole), (40 << 20, true));
+    let status = daemon.wait_exit(Duration::from_secs(5)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+/// Where systemd holds the socket, too, they wait in its queue for the next daemon.
+#[test]
+fn whoever_comes_to_an_inherited_socket_waits_for_the_next_daemon() {
+    let (socket, address) = listening();
+    let setup = Setup::new().video("a.mp4", &vec![7; 40 << 20]);
+    let spawn = |socket: TcpListener| {
+        let mut command = activated(&setup, socket, 1, "");
+        Running(command.spawn().expect("a shell"))
+    };
+    let mut first = spawn(socket.try_clone().expect("a descriptor"));
+    let mut paused = Client::connect_small(address);
+    paused.ask("GET", "/videos/a.mp4", &[]);
+    assert_eq!(paused.head().status, 200);
+    first.signal(rustix::process::Signal::TERM);
+    assert!(eventually(Duration::from_secs(3), || !is_answered(address)));
+    let mut waiting = Client::connect(address);
+    waiting.ask("GET", "/robots.txt", &[]);
+    drop(paused);
+    assert!(first.wait(Duration::from_secs(8)).is_some());
+    let _second = spawn(socket);
+    assert_eq!(waiting.response("GET").status(), 200);
+}
+
 /// Whether a new connection gets an answer. The kernel may still take it where systemd holds the socket, too.
 fn is_answered(address: SocketAddr) -> bool {
     let Ok(mut stream) = std::net::TcpStream::connect(address) else {

@@ -30,6 +30,7 @@ mod playable;
 // Drive, against a stand-in that misbehaves on command.
 mod drive_cost;
 mod drive_credentials;
+mod drive_links;
 mod drive_refusals;
 mod drive_resilience;
 mod fake_drive;
@@ -45,6 +46,9 @@ mod clients;
 
 // What the package brings beside the program.
 mod packaging;
+
+// Whoever means harm.
+mod hostile;
 
 // What was wrong once.
 mod regression;

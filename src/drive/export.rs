@@ -67,7 +67,7 @@ pub(super) async fn fetch(service: &Service, known: &Known, to: &str) -> Result<
             known.file.id.as_str(),
             utf8_percent_encode(to, QUERY)
         ),
-        resource_key: known.resource_key.clone(),
+        resource_key: known.resource_key(),
         ..Ask::default()
     };
     service

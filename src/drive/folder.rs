@@ -4,7 +4,7 @@ use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 
 use super::client::Ask;
-use super::metadata::{QUERY, read_json};
+use super::metadata::{self, QUERY, read_json};
 use super::pacer::{Cost, Lane};
 use super::reply::Refusal;
 use super::service::Service;
@@ -13,7 +13,10 @@ use super::{Child, FileId};
 /// Pages of 1000 that are looked at; a folder with more has no viewer who waits for it.
 const PAGES: usize = 5;
 
-/// Every file of a folder, by name.
+const FIELDS: &str = "nextPageToken,files(id,name,mimeType,resourceKey,\
+                      shortcutDetails(targetId,targetMimeType,targetResourceKey))";
+
+/// Every file of a folder, by name. A shortcut is listed as what it leads to, under its own name.
 ///
 /// # Errors
 /// Drive's refusals.
@@ -23,7 +26,7 @@ pub(super) async fn list(service: &Service, folder: &str) -> Result<Vec<Child>, 
         "{}/drive/v3/files?q={}&pageSize=1000&supportsAllDrives=true&includeItemsFromAllDrives=true&fields={}",
         service.endpoint,
         utf8_percent_encode(&query, QUERY),
-        utf8_percent_encode("nextPageToken,files(id,name,mimeType)", QUERY),
+        utf8_percent_encode(FIELDS, QUERY),
     );
     let mut children = Vec::new();
     let mut url = base.clone();
@@ -53,11 +56,21 @@ fn collect(page: &Value, children: &mut Vec<Child>) {
         let (Some(id), Some(name)) = (file["id"].as_str(), file["name"].as_str()) else {
             continue;
         };
+        let details = &file["shortcutDetails"];
+        let (id, mime_type, key) = match details["targetId"].as_str() {
+            Some(target) => (
+                target,
+                &details["targetMimeType"],
+                &details["targetResourceKey"],
+            ),
+            None => (id, &file["mimeType"], &file["resourceKey"]),
+        };
         if let Ok(id) = FileId::parse(id) {
             children.push(Child {
                 id,
                 name: name.to_owned(),
-                mime_type: file["mimeType"].as_str().unwrap_or_default().to_owned(),
+                mime_type: mime_type.as_str().unwrap_or_default().to_owned(),
+                key: metadata::key(key),
             });
         }
     }
@@ -121,6 +134,14 @@ mod tests {
         );
         collect(&json!({"files": 9}), &mut children);
         assert_eq!(children.len(), 1);
+        let short = json!({"id": "shortcut-1", "name": "s.mp4", "mimeType": "application/vnd.google-apps.shortcut",
+            "shortcutDetails": {"targetId": "0123456789", "targetMimeType": "video/mp4", "targetResourceKey": "0-k"}});
+        collect(&json!({"files": [short]}), &mut children);
+        assert_eq!(
+            (children[1].id.as_str(), &*children[1].mime_type),
+            ("0123456789", "video/mp4")
+        );
+        assert_eq!(children[1].key, metadata::key(&json!("0-k")));
         assert!(is_subtitle(&children[0].name) && !is_subtitle("a.mp4"));
         assert_eq!(escape(r"a'b\c"), r"a\'b\\c");
     }

@@ -3,6 +3,8 @@
 //! A shortcut is followed once; what it points at is the file. Everything in an answer may be missing or of
 //! another type than expected. Keeping answers is `shelf`'s business.
 
+use std::time::Instant;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -11,7 +13,7 @@ use super::client::{Ask, Reply};
 use super::pacer::{Cost, Lane};
 use super::reply::{Fault, Refusal};
 use super::service::Service;
-use super::{FileId, Metadata, moment};
+use super::{FileId, Link, Metadata, ResourceKey, moment};
 use crate::error::Kind;
 
 /// Bytes of one answer: metadata are a kilobyte, a page of a listing up to a thousand names.
@@ -33,32 +35,47 @@ pub(super) const QUERY: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) file: std::sync::Arc<Metadata>,
-    /// `ID/KEY`, for files shared by link before 2021.
-    pub(super) resource_key: Option<String>,
+    /// For files shared by link before September 2021.
+    pub(super) key: Option<ResourceKey>,
+}
+
+impl Known {
+    /// The link to the file itself.
+    pub(super) fn link(&self) -> Link {
+        Link {
+            id: self.file.id.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    /// What `X-Goog-Drive-Resource-Keys` says of it.
+    pub(super) fn resource_key(&self) -> Option<String> {
+        resource_key(&self.link())
+    }
 }
 
 struct Shortcut {
-    target: FileId,
-    key: Option<String>,
+    target: Link,
 }
 
 /// What an answer is.
 enum Answer {
-    File(Metadata, Option<String>),
+    File(Metadata, Option<ResourceKey>),
     Shortcut(Shortcut),
 }
 
-/// Asks for a file's metadata, through a shortcut if it is one.
+/// Asks for a file's metadata, through a shortcut if it is one; all of it ends at `until`.
 ///
 /// # Errors
 /// Drive's refusals; `drive_not_found` for a shortcut that leads nowhere or to another.
 pub(super) async fn ask(
     service: &Service,
-    id: &FileId,
+    link: &Link,
     type_by_name: fn(&str) -> &'static str,
+    until: Instant,
 ) -> Result<Known, Refusal> {
-    let shortcut = match get(service, id, None, type_by_name).await? {
-        Answer::File(file, key) => return Ok(known(file, key)),
+    let Shortcut { target } = match get(service, link, type_by_name, until).await? {
+        Answer::File(file, key) => return Ok(known(file, key.or(link.key.clone()))),
         Answer::Shortcut(shortcut) => shortcut,
     };
     let lost = |what| {
@@ -70,15 +87,8 @@ pub(super) async fn ask(
             ),
         )
     };
-    match get(
-        service,
-        &shortcut.target,
-        shortcut.key.as_deref(),
-        type_by_name,
-    )
-    .await
-    {
-        Ok(Answer::File(file, key)) => Ok(known(file, key.or(shortcut.key))),
+    match get(service, &target, type_by_name, until).await {
+        Ok(Answer::File(file, key)) => Ok(known(file, key.or(target.key))),
         Ok(Answer::Shortcut(_)) => Err(lost("to another shortcut")),
         Err(refusal) if refusal.code == "drive_not_found" => {
             Err(lost("whose file is gone or not shared with rill"))
@@ -87,36 +97,38 @@ pub(super) async fn ask(
     }
 }
 
-fn known(file: Metadata, key: Option<String>) -> Known {
-    let resource_key = key.map(|key| resource_key(&file.id, &key));
+fn known(file: Metadata, key: Option<ResourceKey>) -> Known {
     Known {
         file: std::sync::Arc::new(file),
-        resource_key,
+        key,
     }
 }
 
-fn resource_key(id: &FileId, key: &str) -> String {
-    format!("{}/{key}", id.as_str())
+/// What `X-Goog-Drive-Resource-Keys` says of a link: `ID/KEY`.
+fn resource_key(link: &Link) -> Option<String> {
+    let key = link.key.as_ref()?;
+    Some(format!("{}/{}", link.id.as_str(), key.as_str()))
 }
 
 async fn get(
     service: &Service,
-    id: &FileId,
-    key: Option<&str>,
+    link: &Link,
     type_by_name: fn(&str) -> &'static str,
+    until: Instant,
 ) -> Result<Answer, Refusal> {
     let fields = utf8_percent_encode(FIELDS, QUERY);
+    let id = &link.id;
     let ask = Ask {
         url: format!(
             "{}/drive/v3/files/{}?supportsAllDrives=true&fields={fields}",
             service.endpoint,
             id.as_str()
         ),
-        resource_key: key.map(|key| resource_key(id, key)),
+        resource_key: resource_key(link),
         ..Ask::default()
     };
     let value = service
-        .insist(Lane::Metadata, Cost::Get, &ask, read_file)
+        .insist_until(Lane::Metadata, Cost::Get, &ask, read_file, until)
         .await?;
     read(&value, id, type_by_name)
 }
@@ -151,19 +163,22 @@ fn is_file(value: &Value) -> bool {
     let texts = ["id", "name", "mimeType"]
         .iter()
         .all(|field| value[*field].is_string());
-    texts && (value["size"].is_null() || number(&value["size"]).is_some())
+    texts && (value["size"].is_null() || size(value).is_some())
 }
 
 /// A key that can stand in a header.
-fn key(value: &Value) -> Option<String> {
-    let text = value.as_str()?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (!text.is_empty() && text.len() <= 128 && text.bytes().all(plain)).then(|| text.to_owned())
+pub(super) fn key(value: &Value) -> Option<ResourceKey> {
+    ResourceKey::parse(value.as_str()?).ok()
 }
 
 /// A number, or the digits Drive writes for a 64-bit one.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// The length; Drive's are signed, and so a sum of two of them is a number still.
+fn size(value: &Value) -> Option<u64> {
+    number(&value["size"]).filter(|size| i64::try_from(*size).is_ok())
 }
 
 fn read(
@@ -193,8 +208,10 @@ fn read(
             )
         })?;
         return Ok(Answer::Shortcut(Shortcut {
-            target,
-            key: key(&details["targetResourceKey"]),
+            target: Link {
+                id: target,
+                key: key(&details["targetResourceKey"]),
+            },
         }));
     }
     let name = text("name").unwrap_or_default();
@@ -217,7 +234,7 @@ fn read(
             .unwrap_or_else(|| asked.clone()),
         name,
         mime_type,
-        size: number(&value["size"]),
+        size: size(value),
         md5,
         modified: modified_text.as_deref().and_then(moment::parse_rfc3339),
         modified_text,
@@ -297,6 +314,9 @@ mod tests {
         assert!(!is_file(
             &json!({"id": "a", "name": "n", "mimeType": "b", "size": "many"})
         ));
+        assert!(!is_file(
+            &json!({"id": "a", "name": "n", "mimeType": "b", "size": "18446744073709551615"})
+        ));
         assert!(!is_file(&json!([])));
     }
 
@@ -306,8 +326,8 @@ mod tests {
         let shortcut = json!({"mimeType": SHORTCUT, "shortcutDetails": {"targetId": "abcdefghij", "targetResourceKey": "0-k_"}});
         match read(&shortcut, &id, by_name) {
             Ok(Answer::Shortcut(to)) => assert_eq!(
-                (to.target.as_str(), to.key.as_deref()),
-                ("abcdefghij", Some("0-k_"))
+                (to.target.id.as_str(), to.target.key),
+                ("abcdefghij", ResourceKey::parse("0-k_").ok())
             ),
             _ => panic!("not a shortcut"),
         }

@@ -6,7 +6,7 @@
 //! credentials  who we are            oauth    the token              tls, connector, resolver, spare  the wire
 //! client       one exchange          reply    what a failure means   pacer   when to ask (again)
 //! service      all of them together  shelf    answers kept           abort   ends a blocked read
-//! metadata, folder, export           what is asked for
+//! link, metadata, folder, export     what is asked for
 //! listing, changes                   what a scan asks for
 //! reader       a file as a stream    upstream one range of it        plan, budget  how large, how many
 //! keep         its ends on the disk   patience how long a request is tried
@@ -25,6 +25,7 @@ mod credentials;
 mod export;
 mod folder;
 mod keep;
+mod link;
 mod listing;
 mod metadata;
 mod moment;
@@ -38,58 +39,39 @@ mod resolver;
 mod service;
 mod shelf;
 mod spare;
+mod status;
 mod tls;
 mod tuning;
 mod upstream;
 
 pub use changes::{Change, Changes};
+pub use link::{FileId, Link, ResourceKey};
 pub use listing::{Children, FOLDER, Listed, Root, batch};
+pub use status::{Status, StreamStats};
 pub use tuning::{Lanes, Policy, Tuning};
 
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
+
+use smol::Timer;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Bytes, ETag, Entity};
+use crate::http::{Bytes, ETag, Entity, RangeSource};
 use crate::store::blocks::Blocks;
 
+use budget::Reservation;
 use export::Form;
 use keep::{Keep, Larder};
+use link::{Keys, Withheld};
 use metadata::Known;
 use reader::Remote;
 use reply::Refusal;
 use service::Service;
 use shelf::Shelf;
 use upstream::Target;
-
-/// An id as Drive makes them: `[A-Za-z0-9_-]{10,}`, 128 at most.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FileId(String);
-
-impl FileId {
-    /// Reads an id.
-    ///
-    /// # Errors
-    /// `invalid_file_id` (400) for anything else.
-    pub fn parse(text: &str) -> Result<FileId> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if (10..=128).contains(&text.len()) && text.bytes().all(plain) {
-            return Ok(FileId(text.to_owned()));
-        }
-        Err(Error::new(
-            Kind::BadRequest,
-            "invalid_file_id",
-            "That is not the id of a Drive file; it is the part of its link between /d/ and the next slash.",
-        ))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// What Drive says of a file.
 #[derive(Clone, Debug)]
@@ -127,38 +109,45 @@ pub struct Child {
     pub name: String,
     /// Its type as Drive says, or by name where Drive does not know.
     pub mime_type: String,
+    /// Its key, when it has one.
+    pub key: Option<ResourceKey>,
 }
 
-/// What the Drive part says of itself. Never asks Google.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// Credentials are there, and the last exchange with Google (if any) did not fail for good.
-    pub available: bool,
-    /// E-mail of the service account, once known.
-    pub account: Option<String>,
-    /// Code and sentence of what is wrong.
-    pub error: Option<(&'static str, String)>,
+impl Child {
+    /// The link to it.
+    pub fn link(&self) -> Link {
+        Link {
+            id: self.id.clone(),
+            key: self.key.clone(),
+        }
+    }
 }
 
-/// Counters for health.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StreamStats {
-    /// Streams open now.
-    pub open: u64,
-    /// Bytes held in their buffers now.
-    pub buffered_bytes: u64,
-    /// Bytes read from Drive since the start.
-    pub upstream_bytes: u64,
-    /// Bytes taken by clients since the start.
-    pub client_bytes: u64,
-    /// Times an upstream read was opened again at its offset.
-    pub resumed: u64,
-    /// Streams refused for lack of buffers.
-    pub refused: u64,
+/// A file that is to be sent, and what is known of it.
+#[derive(Debug)]
+pub struct Opened {
+    /// What Drive says of it.
+    pub metadata: Arc<Metadata>,
+    /// Its bytes, or its export.
+    pub entity: Entity,
+}
+
+/// A small file, read to its end.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What changes whenever they do.
+    pub stamp: String,
+    /// Their part of what all streams may hold.
+    _room: Reservation,
 }
 
 /// What Drive says of a file whose type it does not know.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// What a request has beyond its deadline to say why it failed.
+const OWN_WORDS: Duration = Duration::from_millis(250);
 
 /// A handle to Drive; clones share everything.
 #[derive(Clone)]
@@ -168,7 +157,10 @@ pub struct Drive {
 
 struct Inner {
     service: Arc<Service>,
-    files: Arc<Shelf<FileId, Known>>,
+    files: Arc<Shelf<Link, Known>>,
+    keys: Keys,
+    /// What Google was heard to withhold as malware.
+    withheld: Arc<Withheld>,
     folders: Shelf<String, Arc<Vec<Child>>>,
     /// Exports that someone is being sent now, so that several viewers share one.
     exports: Shelf<(FileId, Option<String>), Weak<Bytes>>,
@@ -204,6 +196,8 @@ impl Drive {
         let inner = Inner {
             larder: Arc::new(Larder::new(blocks)),
             files: Arc::new(Shelf::new(entries, believe, refusal)),
+            keys: Keys::default(),
+            withheld: Arc::default(),
             folders: Shelf::new(64, believe, refusal),
             exports: Shelf::new(16, believe, refusal),
             type_by_name,
@@ -245,6 +239,7 @@ impl Drive {
     pub fn reload(&self) {
         self.inner.service.reload();
         self.inner.files.clear();
+        self.inner.keys.clear();
         self.inner.folders.clear();
         self.inner.exports.clear();
     }
@@ -281,74 +276,134 @@ impl Drive {
     ///
     /// # Errors
     /// `drive_not_configured`, and Drive's refusals as the README lists them.
-    pub async fn metadata(&self, id: &FileId) -> Result<Arc<Metadata>> {
-        Ok(self.known(id).await?.file)
+    pub async fn metadata(&self, link: impl Into<Link>) -> Result<Arc<Metadata>> {
+        let known = self.known(link.into(), Instant::now());
+        Ok(known.await?.file)
     }
 
-    async fn known(&self, id: &FileId) -> Result<Known, Refusal> {
+    /// What is known of a file, or is asked now; answered within the patience of its lane from `begun` on, whoever
+    /// else asks for it, too.
+    async fn known(&self, link: Link, begun: Instant) -> Result<Known, Refusal> {
         let inner = &self.inner;
         // What the shelf knows is not given to those whose credentials are gone.
         inner.service.session()?;
-        let ask = || metadata::ask(&inner.service, id, inner.type_by_name);
-        inner.files.get(id, ask).await
+        let until = begun + inner.service.pacer.policy(pacer::Lane::Metadata).deadline;
+        let link = inner.keys.complete(link);
+        let ask = || metadata::ask(&inner.service, &link, inner.type_by_name, until);
+        let known = inner.files.get(&link, ask);
+        // Another may be asking on our behalf, and have begun later; a request of our own says more when it ends.
+        let late = async {
+            Timer::at(until + OWN_WORDS).await;
+            Err(reply::judge_silence())
+        };
+        let known = smol::future::or(known, late).await?;
+        // The file of a shortcut may be asked for by its own id next.
+        inner.keys.learn(&link);
+        inner.keys.learn(&known.link());
+        Ok(known)
     }
 
-    /// The file as something to send: bytes by range, or the export of a Google document.
+    /// The file as something to send: bytes by range, or the export of a Google document. Its first bytes, or a refusal,
+    /// come within [`Tuning::opening`].
+    ///
+    /// `despite_abuse` is for a viewer who was told that Google takes the file for malware and wants it all the same;
+    /// Google grants that to the file's owner alone.
     ///
     /// # Errors
     /// As [`Drive::metadata`]; `drive_not_downloadable` (415) for a folder or a document without an export.
-    pub async fn entity(&self, id: &FileId) -> Result<Entity> {
-        self.entity_of(id, false).await
-    }
-
-    /// As [`Drive::entity`], for a viewer who was told that Google takes the file for malware and wants it all the
-    /// same. Google grants that to the file's owner alone.
-    ///
-    /// # Errors
-    /// As [`Drive::entity`].
-    pub async fn entity_despite_abuse(&self, id: &FileId) -> Result<Entity> {
-        self.entity_of(id, true).await
-    }
-
-    async fn entity_of(&self, id: &FileId, acknowledge_abuse: bool) -> Result<Entity> {
-        let known = self.known(id).await?;
-        let file = known.file.clone();
-        match export::form(&file) {
+    pub async fn open(&self, link: impl Into<Link>, despite_abuse: bool) -> Result<Opened> {
+        let (link, begun) = (link.into(), Instant::now());
+        let known = self.known(link.clone(), begun).await?;
+        let metadata = known.file.clone();
+        let entity = match export::form(&metadata) {
             Form::Bytes(size) => {
-                let source = self.source(id, known, size, acknowledge_abuse);
-                Ok(Entity::remote(
+                let source = self.source(link, known, size, begun, despite_abuse);
+                Entity::remote(
                     Arc::new(source),
                     size,
-                    etag(&file),
-                    file.modified,
-                    &file.mime_type,
-                ))
+                    etag(&metadata),
+                    metadata.modified,
+                    &metadata.mime_type,
+                )
             }
-            Form::Export(to) => Ok(Entity::bytes(self.export(&known, to).await?, to)),
-            Form::Nothing => Err(export::nothing(&file).into()),
-        }
+            Form::Export(to) => Entity::bytes(self.export(&known, to).await?, to),
+            Form::Nothing => return Err(export::nothing(&metadata).into()),
+        };
+        Ok(Opened { metadata, entity })
     }
 
-    fn source(&self, id: &FileId, known: Known, size: u64, acknowledge_abuse: bool) -> Remote {
-        let (files, id) = (Arc::downgrade(&self.inner.files), id.clone());
-        let on_change = Box::new(move || {
-            if let Some(files) = files.upgrade() {
-                files.forget(&id);
+    /// The whole of a small file; `None` when it has more bytes than `most`.
+    ///
+    /// # Errors
+    /// As [`Drive::open`]; `drive_not_downloadable` (415) also for a document that could only be exported; `busy` (503)
+    /// when there is no memory for it.
+    pub async fn read(&self, link: impl Into<Link>, most: u64) -> Result<Option<Whole>> {
+        let (link, begun) = (link.into(), Instant::now());
+        let known = self.known(link.clone(), begun).await?;
+        let size = match export::form(&known.file) {
+            Form::Bytes(size) if size > most => return Ok(None),
+            Form::Bytes(size) => size,
+            Form::Export(_) | Form::Nothing => return Err(export::nothing(&known.file).into()),
+        };
+        let room = self.inner.service.budget.reserve(size)?;
+        let stamp = tag(&known.file);
+        let source = self.source(link, known, size, begun, false);
+        let mut stream = source.open(0..size).await?;
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        let cut = |error: io::Error| {
+            let sentence = "Google Drive broke off; try again.";
+            Error::new(Kind::BadGateway, "drive_cut", sentence).because(error)
+        };
+        while let Some(chunk) = stream.next().await.map_err(cut)? {
+            bytes.extend_from_slice((*chunk).as_ref());
+        }
+        Ok(Some(Whole {
+            bytes,
+            stamp,
+            _room: room,
+        }))
+    }
+
+    /// Whether Google was heard to withhold the file as malware or spam.
+    pub fn is_withheld(&self, id: &FileId) -> bool {
+        self.inner.withheld.has(id)
+    }
+
+    fn source(
+        &self,
+        link: Link,
+        known: Known,
+        size: u64,
+        begun: Instant,
+        acknowledge_abuse: bool,
+    ) -> Remote {
+        let inner = &self.inner;
+        let link = inner.keys.complete(link);
+        let (files, withheld) = (Arc::downgrade(&inner.files), inner.withheld.clone());
+        let id = known.file.id.clone();
+        let on_refusal = Box::new(move |refusal: &Refusal| match refusal.code {
+            "drive_changed" => {
+                if let Some(files) = files.upgrade() {
+                    files.forget(&link);
+                }
             }
+            "drive_abuse" => withheld.learn(&id),
+            _ => {}
         });
-        let keep = Keep::of(&self.inner.larder, &known.file, &tag(&known.file), size)
+        let keep = Keep::of(&inner.larder, &known.file, &tag(&known.file), size)
             // What Google withholds is shown once, to the one who asked for it.
             .filter(|_| !acknowledge_abuse);
         let file = Arc::new(Target {
             known,
             size,
             acknowledge_abuse,
-            on_change,
+            on_refusal,
             keep,
         });
         Remote {
-            service: self.inner.service.clone(),
+            service: inner.service.clone(),
             file,
+            first_by: Mutex::new(Some(begun + inner.service.tuning.opening)),
         }
     }
 
@@ -432,26 +487,4 @@ fn tag(file: &Metadata) -> String {
 
 fn etag(file: &Metadata) -> ETag {
     ETag::strong(&tag(file))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_what_drive_makes() {
-        for (text, good) in [
-            ("1A2b3C4d5E", true),
-            ("1A2b3C4d5_-", true),
-            ("short", false),
-            ("123456789/", false),
-            ("..........", false),
-            ("123456789\u{e9}0", false),
-            ("", false),
-        ] {
-            assert_eq!(FileId::parse(text).is_ok(), good, "{text}");
-        }
-        assert!(FileId::parse(&"a".repeat(128)).is_ok());
-        assert!(FileId::parse(&"a".repeat(129)).is_err());
-    }
 }

@@ -36,6 +36,12 @@ impl Patience {
         }
     }
 
+    /// The same, and no longer than until then.
+    pub(super) fn by(mut self, until: Instant) -> Patience {
+        self.until = self.until.min(until);
+        self
+    }
+
     /// The moment after which nothing is waited for.
     pub(super) fn until(&self) -> Instant {
         self.until
@@ -112,10 +118,7 @@ mod tests {
     fn the_deadline_gives_the_last_refusal() {
         let mut patience = Patience::new(policy());
         assert!(matches!(patience.next(None), Next::Give(_)));
-        let mut over = Patience::new(Policy {
-            deadline: Duration::ZERO,
-            ..policy()
-        });
+        let mut over = Patience::new(policy()).by(Instant::now());
         assert!(matches!(
             over.next(judged(Verdict::Retry(None))),
             Next::Give(_)

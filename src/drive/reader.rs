@@ -16,7 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use smol::channel::{Receiver, Sender};
 use smol::future::Boxed;
@@ -39,13 +39,17 @@ use crate::sys::executor;
 pub(super) struct Remote {
     pub(super) service: Arc<Service>,
     pub(super) file: Arc<Target>,
+    /// When the first opening must be answered: it belongs to a request that waited for metadata before. Later parts of a
+    /// multi-range answer have the whole patience of their lane.
+    pub(super) first_by: Mutex<Option<Instant>>,
 }
 
 impl RangeSource for Remote {
     fn open(&self, range: Range<u64>) -> Boxed<Result<Box<dyn ByteStream>>> {
         let (service, file) = (self.service.clone(), self.file.clone());
+        let by = (self.first_by.lock().unwrap_or_else(PoisonError::into_inner)).take();
         Box::pin(async move {
-            let course = Course::open(service, file, range).await?;
+            let course = Course::open(service, file, range, by).await?;
             Ok(Box::new(Stream(Arc::new(Mutex::new(Some(course))))) as Box<dyn ByteStream>)
         })
     }
@@ -111,6 +115,7 @@ impl Course {
         service: Arc<Service>,
         file: Arc<Target>,
         range: Range<u64>,
+        by: Option<Instant>,
     ) -> std::result::Result<Box<Course>, Refusal> {
         let lease = service.budget.lease().inspect_err(|_| {
             service.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +138,7 @@ impl Course {
             lease,
         });
         if course.position < course.end && !course.begin_kept().await {
-            course.begin().await?;
+            course.begin(by).await?;
         }
         Ok(course)
     }
@@ -172,7 +177,7 @@ impl Course {
     }
 
     /// The first request and its first bytes, tried within the lane's patience.
-    async fn begin(&mut self) -> std::result::Result<(), Refusal> {
+    async fn begin(&mut self, by: Option<Instant>) -> std::result::Result<(), Refusal> {
         let lane = if self.position == 0 {
             Lane::Playback
         } else {
@@ -181,6 +186,10 @@ impl Course {
         let range = self.plan.next(self.position, self.end, None);
         let this = (self.service.clone(), self.file.clone(), self.lease.clone());
         let patience = Patience::new(self.service.pacer.policy(lane));
+        let patience = match by {
+            Some(by) => patience.by(by),
+            None => patience,
+        };
         let tried = self
             .service
             .persist(lane, patience, move |abort| {
@@ -199,7 +208,7 @@ impl Course {
                 }
             })
             .await;
-        let (opened, piece) = tried.inspect_err(|refusal| self.look_for_change(refusal))?;
+        let (opened, piece) = tried.inspect_err(|refusal| (self.file.on_refusal)(refusal))?;
         if matches!(piece.end, End::More) {
             self.adopt(opened);
             // What is read to its end leaves its own connection for the next request.
@@ -207,12 +216,6 @@ impl Course {
         }
         self.pending = self.sender.try_send(piece).is_ok();
         Ok(())
-    }
-
-    fn look_for_change(&self, refusal: &Refusal) {
-        if refusal.code == "drive_changed" {
-            (self.file.on_change)();
-        }
     }
 
     fn adopt(&mut self, upstream: Upstream) {
@@ -390,7 +393,7 @@ impl Course {
                     Timer::after(delay.unwrap_or_default().min(cap)).await;
                 }
                 Err(Judged { refusal, .. }) => {
-                    self.look_for_change(&refusal);
+                    (self.file.on_refusal)(&refusal);
                     self.service.note(Some(&refusal));
                     log::warn!(
                         "a stream of {} ends at {} of {}: {}",

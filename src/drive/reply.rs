@@ -287,8 +287,8 @@ fn judge_status(status: &Status, about: About<'_>) -> Judged {
         (403, "cannotDownloadAbusiveFile") => last(
             Kind::Withheld,
             "drive_abuse",
-            "Google has marked this file as malware or spam and withholds it; its owner can ask Google for a \
-             review, or download it in Drive's own pages."
+            "Google has marked this file as malware or spam and hands it to its owner alone; who trusts it and plays \
+             with the owner's credentials may add ?acknowledgeAbuse=true to its address, others ask Google for a review."
                 .to_owned(),
         ),
         (403, "fileNotDownloadable") => not_downloadable(status),
@@ -329,11 +329,11 @@ fn judge_status(status: &Status, about: About<'_>) -> Judged {
             "drive_not_found",
             match about.account {
                 Some(account) => format!(
-                    "There is no such file on Google Drive, or it is not shared with {account}; check the link or \
-                     share it."
+                    "There is no such file on Google Drive, or it is not shared with {account}; share it, and where \
+                     its link has a resourcekey=, put that into this address, too."
                 ),
                 None => "There is no such file on Google Drive, or it is not shared with the account of rill; \
-                         check the link or share it."
+                         share it, and where its link has a resourcekey=, put that into this address, too."
                     .to_owned(),
             },
         ),

@@ -361,6 +361,9 @@ impl Service {
 
     async fn ask_token(&self, session: &Arc<Session>) -> Result<Token, Refusal> {
         let policy = self.pacer.policy(Lane::Metadata);
+        // Those who wait have the patience of their own requests. Half of it is tried, so that they hear what is wrong
+        // with the token, and not that there was no answer in time.
+        let enough = Instant::now() + policy.deadline / 2;
         let mut failures = 0;
         loop {
             let theirs = session.clone();
@@ -380,7 +383,8 @@ impl Service {
             match judged.verdict {
                 Verdict::RetryNow if failures < STALE => failures += 1,
                 Verdict::Retry(delay) if failures + 1 < policy.attempts => {
-                    if delay.is_some_and(|delay| delay > policy.cap) {
+                    let late = Instant::now() + delay.unwrap_or_default() >= enough;
+                    if late || delay.is_some_and(|delay| delay > policy.cap) {
                         return Err(judged.refusal);
                     }
                     failures += 1;
@@ -402,7 +406,23 @@ impl Service {
         ask: &Ask,
         take: fn(Reply, &Ask) -> Result<T, Fault>,
     ) -> Result<T, Refusal> {
-        let patience = Patience::new(self.pacer.policy(lane));
+        let until = Instant::now() + self.pacer.policy(lane).deadline;
+        self.insist_until(lane, cost, ask, take, until).await
+    }
+
+    /// As [`Service::insist`], and no longer than until then.
+    ///
+    /// # Errors
+    /// The last refusal.
+    pub(super) async fn insist_until<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        cost: Cost,
+        ask: &Ask,
+        take: fn(Reply, &Ask) -> Result<T, Fault>,
+        until: Instant,
+    ) -> Result<T, Refusal> {
+        let patience = Patience::new(self.pacer.policy(lane)).by(until);
         self.persist(lane, patience, |abort| async move {
             self.attempt(lane, cost, ask, &abort, take).await
         })

@@ -52,6 +52,9 @@ pub struct Tuning {
     pub token_margin: Duration,
     /// Bytes of the disk for the first and last bytes of films.
     pub blocks: u64,
+    /// From a viewer's request to the first byte of a file or the reason why there is none: metadata, those of a
+    /// shortcut's target and the bytes together. Players give up after 30 s.
+    pub opening: Duration,
     /// How playback, seeks, metadata and scans retry.
     pub lanes: Lanes,
 }
@@ -105,6 +108,7 @@ impl Default for Tuning {
             recheck: Duration::from_secs(3),
             token_margin: Duration::from_secs(60),
             blocks: 256 * mib,
+            opening: Duration::from_secs(25),
             lanes: Lanes::default(),
         }
     }

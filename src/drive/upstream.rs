@@ -20,7 +20,7 @@ use super::client::{Ask, Reply};
 use super::keep::Keep;
 use super::metadata::Known;
 use super::pacer::{Cost, Lane};
-use super::reply::{Fault, Judged};
+use super::reply::{Fault, Judged, Refusal};
 use super::service::Service;
 
 /// How long a thread waits for the next order before it leaves: some pieces' worth at the speed at which threads
@@ -35,8 +35,8 @@ pub(super) struct Target {
     pub(super) size: u64,
     /// The viewer was told that Google takes the file for malware, and wants it all the same.
     pub(super) acknowledge_abuse: bool,
-    /// Called when Drive turns out to hold another file than the metadata say.
-    pub(super) on_change: Box<dyn Fn() + Send + Sync>,
+    /// Called with what Drive refuses with for good: it may hold another file than the metadata say.
+    pub(super) on_refusal: Box<dyn Fn(&Refusal) + Send + Sync>,
     /// Where its ends are kept.
     pub(super) keep: Option<Keep>,
 }
@@ -122,7 +122,7 @@ pub(super) async fn request(
         ),
         range: Some(range.clone()),
         size: file.size,
-        resource_key: file.known.resource_key.clone(),
+        resource_key: file.known.resource_key(),
     };
     let reply = service
         .attempt(lane, Cost::Download, &ask, abort, check)

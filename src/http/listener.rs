@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smol::Timer;
@@ -56,7 +56,10 @@ pub struct Stats {
 /// Sockets that accept connections.
 #[derive(Debug)]
 pub struct Listener {
-    sockets: Vec<(Home, Arc<Source<TcpListener>>)>,
+    /// Taken by `close`: whoever connects then is refused by the kernel, or waits for the next daemon where systemd
+    /// holds the socket, too; neither is accepted and cut.
+    sockets: Mutex<Vec<(Home, Arc<Source<TcpListener>>)>>,
+    addresses: Vec<SocketAddr>,
     registry: Arc<Registry>,
     /// Dropped by `close`; that is how `serve` learns of it.
     open: Mutex<Option<Sender<()>>>,
@@ -81,6 +84,8 @@ impl Listener {
         max_connections: usize,
         deadlines: Deadlines,
     ) -> io::Result<Listener> {
+        let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+        let addresses = addresses.collect();
         let sockets = sockets.into_iter().map(|socket| {
             socket.set_nonblocking(true)?;
             let home = Home::find();
@@ -89,19 +94,21 @@ impl Listener {
         });
         let (open, closed) = smol::channel::bounded(1);
         Ok(Listener {
-            sockets: sockets.collect::<io::Result<_>>()?,
+            sockets: Mutex::new(sockets.collect::<io::Result<_>>()?),
+            addresses,
             registry: Arc::new(Registry::new(max_connections, deadlines)),
             open: Mutex::new(Some(open)),
             closed,
         })
     }
 
-    /// The addresses in use.
+    /// The addresses that are, or were, accepted on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets
-            .iter()
-            .filter_map(|(_, socket)| socket.get_ref().local_addr().ok())
-            .collect()
+        self.addresses.clone()
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<(Home, Arc<Source<TcpListener>>)>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counters, for health.
@@ -114,7 +121,7 @@ impl Listener {
         // The sweeper goes on until the last connection is gone, which may be after this returns.
         executor::spawn(self.registry.clone().sweep()).detach();
         let accepting: Vec<_> = self
-            .sockets
+            .sockets()
             .iter()
             .map(|(home, socket)| {
                 home.spawn(accept(
@@ -137,6 +144,7 @@ impl Listener {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        self.sockets().clear();
         self.registry.begin_closing();
         self.registry.finish(grace).await;
     }

@@ -98,7 +98,8 @@ fn number(digits: &str) -> Option<u64> {
 /// Section 14.2: many small or overlapping ranges may be ignored, for the whole is cheaper.
 fn is_wasteful(ranges: &[Range<u64>], len: u64) -> bool {
     let total = ranges.iter().fold(0u64, |sum, range| {
-        sum.saturating_add(range.end - range.start + PART_OVERHEAD)
+        sum.saturating_add(range.end - range.start)
+            .saturating_add(PART_OVERHEAD)
     });
     let overlapping = ranges
         .iter()
@@ -176,6 +177,13 @@ mod tests {
                 (None, None) => unreachable!(),
             })
             .collect()
+    }
+
+    #[test]
+    fn a_length_at_the_edge_of_numbers() {
+        // Found by the fuzzer: the sum of the parts and of what frames them passed the largest number.
+        assert_eq!(resolve("bytes=56-,77-,3-,7-8", u64::MAX), Whole);
+        assert_eq!(resolve("bytes=0-,-1", u64::MAX), Whole);
     }
 
     proptest! {

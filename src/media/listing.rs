@@ -22,8 +22,8 @@ use crate::sys::disk;
 const DEEPEST: usize = 16;
 
 /// Entries that are looked at; a folder with more is listed in part, and says so. It bounds the listing's
-/// memory to some MiB and its time on a slow card to seconds.
-const MOST: usize = 20_000;
+/// memory to some MiB and its time on a slow card to seconds: a thousand films with twenty subtitles each fit well.
+const MOST: usize = 50_000;
 
 /// One file of the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +54,17 @@ pub struct Listing {
 impl Listing {
     /// Subtitles that lie beside `media` and bear its name, by path.
     pub fn subtitles_of<'a>(&'a self, media: &'a MediaPath) -> impl Iterator<Item = &'a Item> {
-        self.subtitles.iter().filter(move |item| {
-            item.path.folder() == media.folder()
-                && language::belongs(media.stem(), item.path.stem())
-        })
+        // Their paths begin with the media's, but for its extension; so they stand together.
+        let whole = media.as_bytes();
+        let start = &whole[..whole.len() - media.name().len() + media.stem().len()];
+        let first = (self.subtitles).partition_point(|item| item.path.as_bytes() < start);
+        self.subtitles[first..]
+            .iter()
+            .take_while(move |item| item.path.as_bytes().starts_with(start))
+            .filter(move |item| {
+                item.path.folder() == media.folder()
+                    && language::belongs(media.stem(), item.path.stem())
+            })
     }
 
     /// Where `path` stands in [`Listing::items`].

@@ -9,39 +9,39 @@ use std::fmt::Write;
 /// The largest subtitle that is converted, in bytes. A film's is below 200 KiB.
 pub const LARGEST: u64 = 10 << 20;
 
+/// The longest markup that is dropped, in bytes. A font with all its attributes is below 100.
+const MARKUP: usize = 256;
+
 /// Rewrites SubRip text as WebVTT, whatever its encoding and line ends; never fails.
 ///
 /// What is no cue is left out. Of markup `<b>`, `<i>` and `<u>` stay; fonts and positions go, and
 /// everything else that WebVTT would read as markup is escaped.
 pub fn srt_to_vtt(srt: &[u8]) -> Vec<u8> {
     let text = decode(srt);
-    // A lone CR ends a line as well (files from old Macs).
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let lines: Vec<&str> = text.split('\n').collect();
+    let mut lines = lines(&text).peekable();
     let mut vtt = String::with_capacity(text.len() + 16);
     vtt.push_str("WEBVTT\n");
 
-    let mut at = 0;
-    while at < lines.len() {
-        let Some((start, end)) = timing(lines[at]) else {
-            at += 1;
+    let mut body = String::new();
+    while let Some(line) = lines.next() {
+        let Some((start, end)) = timing(line) else {
             continue;
         };
-        at += 1;
-        let first = at;
-        while at < lines.len() && !ends_cue(&lines, at) {
-            at += 1;
+        body.clear();
+        while let Some(line) = lines.next_if(|line| !line.is_empty() && timing(line).is_none()) {
+            // Where the empty line between two cues is missing, the next one's number is no text of this one.
+            if is_number(line) && lines.peek().is_some_and(|next| timing(next).is_some()) {
+                break;
+            }
+            if !body.is_empty() {
+                body.push('\n');
+            }
+            text_line(line, &mut body);
         }
-        let body: Vec<String> = lines[first..at]
-            .iter()
-            .map(|line| line.trim())
-            .filter(|line| !line.is_empty())
-            .map(text_line)
-            .collect();
         // A cue that ends before it begins is an error to a browser (section 6.3), and an empty one shows nothing.
         if !body.is_empty() && end > start {
             let _ = write!(vtt, "\n{} --> {}\n", stamp(start), stamp(end));
-            for line in balanced(&body.join("\n")).lines() {
+            for line in balanced(&body).lines() {
                 vtt.push_str(line);
                 vtt.push('\n');
             }
@@ -50,14 +50,15 @@ pub fn srt_to_vtt(srt: &[u8]) -> Vec<u8> {
     vtt.into_bytes()
 }
 
-/// Whether the cue whose text reaches line `at` ends before it: at an empty line, or, where
-/// that is missing, at the next cue's timing or the number above it.
-fn ends_cue(lines: &[&str], at: usize) -> bool {
-    let line = lines[at].trim();
-    let number = !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit());
-    line.is_empty()
-        || timing(line).is_some()
-        || number && lines.get(at + 1).is_some_and(|next| timing(next).is_some())
+/// Lines without their ends and the space around them. A lone CR ends a line as well (files from old Macs).
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
+        .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+        .map(str::trim)
+}
+
+fn is_number(line: &str) -> bool {
+    !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads `HH:MM:SS,mmm --> HH:MM:SS,mmm`, in milliseconds; what follows (`X1:...` positions in pixels of
@@ -98,9 +99,8 @@ fn stamp(ms: u64) -> String {
     )
 }
 
-/// One line of a cue: known tags kept, fonts and `{\an8}` dropped, the rest escaped.
-fn text_line(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
+/// One line of a cue onto `out`: known tags kept, fonts and `{\an8}` dropped, the rest escaped.
+fn text_line(line: &str, out: &mut String) {
     let mut rest = line;
     while let Some(next) = rest.chars().next() {
         if let Some((tag, after)) = tag(rest) {
@@ -109,7 +109,7 @@ fn text_line(line: &str) -> String {
             continue;
         }
         if rest.starts_with("{\\") {
-            if let Some((_, after)) = rest.split_once('}') {
+            if let Some(after) = after_mark(rest, b'}') {
                 rest = after;
                 continue;
             }
@@ -124,7 +124,14 @@ fn text_line(line: &str) -> String {
         }
         rest = &rest[next.len_utf8()..];
     }
-    out
+}
+
+/// What follows the first `mark`, when that is near: what begins like markup and does not end soon is text. Looking
+/// further from every beginning would take a line of nothing else the square of its length.
+fn after_mark(text: &str, mark: u8) -> Option<&str> {
+    let near = &text.as_bytes()[..text.len().min(MARKUP)];
+    let at = near.iter().position(|&byte| byte == mark)?;
+    text.get(at + 1..)
 }
 
 /// A tag that begins `text`, as WebVTT writes it (empty for one that is dropped), and what follows.
@@ -149,8 +156,10 @@ fn tag(text: &str) -> Option<(&'static str, &str)> {
     let font = text
         .get(..6)
         .is_some_and(|start| start.eq_ignore_ascii_case("<font "));
-    let end = text.find('>')?;
-    font.then(|| ("", &text[end + 1..]))
+    match font {
+        true => Some(("", after_mark(text, b'>')?)),
+        false => None,
+    }
 }
 
 /// Closes tags that are left open and drops ends without a beginning.
@@ -305,6 +314,44 @@ mod tests {
             vtt("1\n00:00:02,000 --> 00:00:01,000\nbackwards"),
             "WEBVTT\n"
         );
+    }
+
+    #[test]
+    fn markup_that_does_not_end_is_text() {
+        let cue = |text: &str| vtt(format!("00:00:01,000 --> 00:00:02,500\n{text}\n"));
+        assert!(cue("<font x").ends_with("\n&lt;font x\n"));
+        assert!(cue("{\\an8 x").ends_with("\n{\\an8 x\n"));
+        let far = format!("<font {}>x", "é".repeat(MARKUP));
+        assert!(cue(&far).contains("\n&lt;font é"));
+    }
+
+    /// Each took minutes or hundreds of MiB once, or would with the obvious code.
+    #[test]
+    fn two_mib_of_anything_take_a_moment() {
+        let head = "1\n00:00:01,000 --> 00:00:02,500\n";
+        for piece in [
+            "<font ",
+            "<",
+            "{\\",
+            "<b>",
+            "<b></i>",
+            "1\n",
+            "\n",
+            "\r",
+            "1",
+            "-->",
+            "0:0:1 --> 0:0:2\n",
+            "&",
+            "\u{1}",
+        ] {
+            let srt = format!("{head}{}", piece.repeat((2 << 20) / piece.len()));
+            let began = std::time::Instant::now();
+            let vtt = srt_to_vtt(srt.as_bytes());
+            let took = began.elapsed();
+            assert!(vtt.len() < 8 * srt.len(), "{piece:?}: {}", vtt.len());
+            // Built without optimisation and on a busy machine; what is quadratic takes minutes.
+            assert!(took.as_secs() < 20, "{piece:?}: {took:?}");
+        }
     }
 
     proptest! {

@@ -30,6 +30,9 @@ const PLAYER_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self
 pub(super) const FILE_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; \
      img-src data:; media-src data:";
 
+/// The field of an error that names the address to go to for who wants it all the same; a page makes a button of it.
+pub(super) const INSIST: &str = "insist";
+
 /// The most of a path that is logged, in bytes.
 const LOGGED: usize = 300;
 
@@ -61,8 +64,11 @@ pub fn error_response(request: Option<&Request>, error: &Error) -> Response {
     let code = error.kind().status();
     let status = StatusCode::try_from(code).unwrap_or(StatusCode::InternalServerError);
     let mut response = if request.is_some_and(wants_page) {
-        let login = error.kind() == Kind::Unauthorized;
-        let markup = web::failure(code, status.canonical_reason(), error.sentence(), login);
+        let way = match error.kind() {
+            Kind::Unauthorized => Some(("Log in", "/login")),
+            _ => insist(error).map(|url| ("Open it all the same", url)),
+        };
+        let markup = web::failure(code, status.canonical_reason(), error.sentence(), way);
         page(status, markup)
     } else {
         let mut fields = Map::new();
@@ -82,6 +88,12 @@ pub fn error_response(request: Option<&Request>, error: &Error) -> Response {
         response = response.header("retry-after", seconds.to_string());
     }
     response
+}
+
+/// Where the field [`INSIST`] leads.
+fn insist(error: &Error) -> Option<&str> {
+    let field = error.fields().iter().find(|(name, _)| *name == INSIST)?;
+    field.1.as_str()
 }
 
 /// 405, with the methods that would do (RFC 9110 section 15.5.6).

@@ -275,7 +275,7 @@ pub(super) async fn refresh(app: &App, request: &Request) -> Result<Response> {
 /// `GET /courses/files/{path}`
 pub(super) async fn file(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
     match &app.courses {
-        Some(folder) => videos::below(folder, request, path).await,
+        Some(folder) => videos::below(app, folder, request, path).await,
         None => Err(Error::new(
             Kind::NotFound,
             "not_found",

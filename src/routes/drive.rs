@@ -1,30 +1,40 @@
 //! `/drive/files/{id}`, `/drive/subtitles/{id}.vtt`, `/api/video-metadata/{id}`: files on Google Drive.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
-use crate::drive::{FileId, Metadata};
-use crate::error::{Error, Kind, Result};
-use crate::http::{Body, Entity, Request, Response, StatusCode};
+use crate::drive::{FileId, Link, Metadata, Opened, ResourceKey};
+use crate::error::Result;
+use crate::http::{Request, Response, StatusCode};
 use crate::media::subtitle;
-use crate::routes::{App, answer, videos};
+use crate::routes::{App, answer, subtitles, videos};
+use crate::web::url;
 
 /// What Google's own documents are of. They have no bytes; what is sent of them is an export.
 const GOOGLE: &str = "application/vnd.google-apps.";
+
+/// The link that a request's URL makes of an id: with the `resourcekey` that links of files shared before September 2021
+/// have, as Google spells it.
+pub(super) fn link(request: &Request, id: &FileId) -> Result<Link> {
+    let key = super::query(request, "resourcekey").or_else(|| super::query(request, "resourceKey"));
+    let key = key.filter(|key| !key.is_empty());
+    Ok(Link {
+        id: id.clone(),
+        key: key.map(|key| ResourceKey::parse(&key)).transpose()?,
+    })
+}
+
+/// Whether the viewer was told that Google takes the file for malware, and wants it all the same.
+pub(super) fn despite_abuse(request: &Request) -> bool {
+    super::query(request, "acknowledgeAbuse").is_some_and(|yes| yes == "true")
+}
 
 /// `GET /drive/files/{id}`: its bytes, or the export of a Google document.
 ///
 /// `?acknowledgeAbuse=true` is for a file's owner who was told that Google takes it for malware, and wants it all
 /// the same; nothing else ever asks Google so.
 pub(super) async fn file(app: &App, request: &Request, id: &FileId) -> Result<Response> {
-    let despite_abuse = super::query(request, "acknowledgeAbuse").is_some_and(|yes| yes == "true");
-    let entity = match despite_abuse {
-        true => app.drive.entity_despite_abuse(id).await?,
-        false => app.drive.entity(id).await?,
-    };
-    // Known by now: the entity was made of it, so this asks Google nothing.
-    let metadata = app.drive.metadata(id).await?;
+    let link = link(request, id)?;
+    let Opened { metadata, entity } = app.drive.open(&link, despite_abuse(request)).await?;
     // Exports are PDF, PNG and JSON, which run nothing; a sandbox would keep browsers from showing a PDF.
     let entity = match metadata.mime_type.starts_with(GOOGLE) {
         true => entity,
@@ -37,7 +47,16 @@ pub(super) async fn file(app: &App, request: &Request, id: &FileId) -> Result<Re
         ),
         None => entity,
     };
-    entity.respond(request).await
+    entity
+        .respond(request)
+        .await
+        .map_err(|error| match error.code() {
+            "drive_abuse" => error.with(
+                answer::INSIST,
+                url::with(&url::drive_file(&link), url::DESPITE_ABUSE),
+            ),
+            _ => error,
+        })
 }
 
 /// The name to save a file under: an export's says what it is.
@@ -53,26 +72,21 @@ fn saved_as(metadata: &Metadata) -> String {
 
 /// `GET /drive/subtitles/{id}.vtt`: a subtitle file as WebVTT, whichever of the two it is.
 pub(super) async fn subtitle(app: &App, request: &Request, id: &FileId) -> Result<Response> {
-    let metadata = app.drive.metadata(id).await?;
-    if metadata.size.is_some_and(|size| size > subtitle::LARGEST) {
-        return Err(too_large());
-    }
-    let text = whole(app, &metadata).await?;
-    let bytes = smol::unblock(
-        move || match text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text) {
-            vtt if vtt.starts_with(b"WEBVTT") => Ok(crate::http::Bytes::new(text)),
-            _ => videos::vtt(&text),
-        },
-    )
-    .await?;
-    Entity::bytes(Arc::new(bytes), videos::VTT)
-        .respond(request)
-        .await
+    let whole = app
+        .drive
+        .read(&link(request, id)?, subtitle::LARGEST)
+        .await?;
+    let whole = whole.ok_or_else(subtitles::too_large)?;
+    let entity = app
+        .subtitles
+        .entity(whole.stamp, move || Ok(whole.bytes))
+        .await?;
+    entity.respond(request).await
 }
 
 /// `GET /api/video-metadata/{id}`. What Drive does not know is null; what it sends as text is a number here.
-pub(super) async fn metadata(app: &App, id: &FileId) -> Result<Response> {
-    let metadata = app.drive.metadata(id).await?;
+pub(super) async fn metadata(app: &App, request: &Request, id: &FileId) -> Result<Response> {
+    let metadata = app.drive.metadata(&link(request, id)?).await?;
     Ok(answer::json(
         StatusCode::Ok,
         &json!({
@@ -87,41 +101,4 @@ pub(super) async fn metadata(app: &App, id: &FileId) -> Result<Response> {
             "height": metadata.height,
         }),
     ))
-}
-
-/// The whole of a small file.
-async fn whole(app: &App, metadata: &Metadata) -> Result<Vec<u8>> {
-    let entity = app.drive.entity(&metadata.id).await?;
-    let everything = Request::for_test(http_types::Method::Get, "/", &[]);
-    let response = entity.respond(&everything).await?;
-    let broken = |error: std::io::Error| {
-        Error::new(
-            Kind::BadGateway,
-            "drive_cut",
-            "Google Drive broke off; try again.",
-        )
-        .because(error)
-    };
-    match response.body {
-        Body::Stream(mut stream, _) => {
-            let mut bytes = Vec::new();
-            while let Some(chunk) = stream.next().await.map_err(broken)? {
-                bytes.extend_from_slice((*chunk).as_ref());
-                if bytes.len() as u64 > subtitle::LARGEST {
-                    return Err(too_large());
-                }
-            }
-            Ok(bytes)
-        }
-        Body::Text(bytes) => Ok(bytes),
-        _ => Ok(Vec::new()),
-    }
-}
-
-fn too_large() -> Error {
-    Error::new(
-        Kind::TooLarge,
-        "subtitle_too_large",
-        "Subtitles above 10 MiB are not converted; this file is probably none.",
-    )
 }

@@ -21,6 +21,7 @@ mod progress;
 mod readers;
 mod repair;
 pub mod route;
+mod subtitles;
 mod target;
 mod videos;
 mod watched;
@@ -56,6 +57,7 @@ pub use access::Access;
 pub use answer::error_response;
 pub use readers::Readers;
 pub use route::Route;
+pub use subtitles::Subtitles;
 pub use target::Target;
 pub use videos::VideosJson;
 
@@ -90,6 +92,8 @@ pub struct App {
     pub live: LiveStreams,
     /// `/api/videos` as it was last written; begins as its `Default`.
     pub videos_json: VideosJson,
+    /// Subtitles that are being sent; begins as its `Default`.
+    pub subtitles: Subtitles,
     /// How far everything was watched, by whom.
     pub progress: Progress,
     /// What is to be done in the background.
@@ -147,7 +151,7 @@ impl App {
             Route::DriveFile(id) => drive::file(self, request, &id).await,
             Route::DriveSubtitle(id) => drive::subtitle(self, request, &id).await,
             Route::ApiVideos => videos::list(self, request).await,
-            Route::ApiVideoMetadata(id) => drive::metadata(self, &id).await,
+            Route::ApiVideoMetadata(id) => drive::metadata(self, request, &id).await,
             Route::ApiCompatible(target) => compatible::stream(self, request, &target).await,
             Route::ApiPlayable(target) => compatible::playable(self, &target).await,
             Route::ApiHealth => Ok(health::health(self).await),

@@ -1,44 +1,71 @@
 //! `/`, `/video/{path}`, `/watch/drive/{id}`: what a person sees. The markup itself is in `web`.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smol::Timer;
 
-use crate::drive::{Drive, FileId, Status};
+use crate::drive::{Child, Drive, FileId, Metadata, Status};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Request, Response, StatusCode};
 use crate::media::folder::{Item, Listing};
 use crate::media::kind;
 use crate::media::language;
 use crate::media::path::MediaPath;
-use crate::routes::{App, Target, answer, compatible};
+use crate::routes::{App, Target, answer, compatible, drive};
 use crate::sys::executor;
 use crate::web::{self, figure, url};
 
 /// Longest that the start page waits for Drive; what comes later is there the next time.
 const DRIVE_WAIT: Duration = Duration::from_millis(1500);
 
-/// What lies in Drive's root folder, as titles and pages; nothing when Drive does not say so in time.
-async fn films(drive: &Drive) -> Vec<(String, String)> {
+/// Longest that the page of a film on Drive waits for the list of what lies beside it.
+const TRACKS_WAIT: Duration = Duration::from_secs(4);
+
+/// Subtitles that a page offers; no menu of a player has room for more.
+const MOST_TRACKS: usize = 100;
+
+/// What `ask` brings, when it does so in time. It goes on when it does not, so that the next page has it.
+async fn soon<T: Default + Send + 'static>(
+    ask: impl Future<Output = Result<T>> + Send + 'static,
+    patience: Duration,
+) -> T {
     let (answer, answered) = smol::channel::bounded(1);
-    let drive = drive.clone();
     executor::spawn(async move {
-        let films = drive.films().await.unwrap_or_default();
+        let found = ask.await.unwrap_or_else(|error| {
+            log::debug!("a page does without: {}", error.chain());
+            T::default()
+        });
         // The page may have been sent without it.
-        let _ = answer.send(films).await;
+        let _ = answer.send(found).await;
     })
     .detach();
     let late = async {
-        Timer::after(DRIVE_WAIT).await;
-        Vec::new()
+        Timer::after(patience).await;
+        T::default()
     };
-    let films = async { answered.recv().await.unwrap_or_default() };
-    let films = smol::future::or(films, late).await;
+    let found = async { answered.recv().await.unwrap_or_default() };
+    smol::future::or(found, late).await
+}
+
+/// What lies in Drive's root folder, as titles and pages; nothing when Drive does not say so in time.
+async fn films(drive: &Drive) -> Vec<(String, String)> {
+    let drive = drive.clone();
+    let films = soon(async move { drive.films().await }, DRIVE_WAIT).await;
     films
         .iter()
         .take(web::PER_PAGE)
-        .map(|film| (figure::title(&film.name), url::drive_page(&film.id)))
+        .map(|film| (figure::title(&film.name), url::drive_page(film.link())))
         .collect()
+}
+
+/// Subtitles beside a file on Drive. A film plays without its subtitles; it does not play without its page.
+async fn drive_tracks(drive: &Drive, metadata: &Arc<Metadata>) -> Vec<Child> {
+    let (drive, metadata) = (drive.clone(), metadata.clone());
+    let mut tracks = soon(async move { drive.tracks(&metadata).await }, TRACKS_WAIT).await;
+    tracks.truncate(MOST_TRACKS);
+    tracks
 }
 
 /// The list of local videos, newest first, a page at a time; below it what lies in Drive's root folder.
@@ -100,13 +127,16 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
                 None,
             )
         }),
+        notice: None,
     });
     Ok(answer::page(StatusCode::Ok, markup))
 }
 
 /// Plays a file on Drive.
 pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<Response> {
-    let metadata = app.drive.metadata(id).await?;
+    // Everything on the page goes by the link that led here, which may be a shortcut's: what is known of it is asked once.
+    let link = drive::link(request, id)?;
+    let metadata = app.drive.metadata(&link).await?;
     if metadata.mime_type == "application/vnd.google-apps.folder" {
         return Err(Error::new(
             Kind::Unsupported,
@@ -118,19 +148,8 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
         kind::Kind::Other => kind::of(&metadata.name),
         kind => kind,
     };
-    // A film plays without its subtitles; it does not play without itself.
     let tracks = match kind {
-        kind::Kind::Video | kind::Kind::Audio => match app.drive.tracks(&metadata).await {
-            Ok(tracks) => tracks,
-            Err(error) => {
-                log::debug!(
-                    "no subtitles for {}: {}",
-                    metadata.id.as_str(),
-                    error.chain()
-                );
-                Vec::new()
-            }
-        },
+        kind::Kind::Video | kind::Kind::Audio => drive_tracks(&app.drive, &metadata).await,
         _ => Vec::new(),
     };
     let tracks = tracks
@@ -138,15 +157,27 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
         .map(|track| {
             (
                 language::of_subtitle(&metadata.name, &track.name),
-                url::drive_subtitle(&track.id),
+                url::drive_subtitle(track.link()),
             )
         })
         .collect();
     let modified = metadata.modified.map(figure::seconds);
+    let despite_abuse = drive::despite_abuse(request);
+    let insist = |url: String| url::with(&url, url::DESPITE_ABUSE);
+    let notice = (app.drive.is_withheld(&metadata.id) && !despite_abuse).then(|| web::Notice {
+        sentence: "Google has marked this file as malware or spam and hands it to its owner alone."
+            .to_owned(),
+        label: "Play it all the same".to_owned(),
+        url: insist(url::drive_page(&link)),
+    });
+    let source = match despite_abuse {
+        true => insist(url::drive_file(&link)),
+        false => url::drive_file(&link),
+    };
     let markup = web::watch(&web::Watch {
         title: figure::title(&metadata.name),
         kind,
-        source: url::drive_file(&metadata.id),
+        source,
         content_type: metadata.mime_type.clone(),
         compatible: compatible::choice(app, request, &Target::Drive(metadata.id.clone()), kind)
             .await,
@@ -155,6 +186,7 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
         previous: None,
         next: None,
         facts: Some(figure::facts(metadata.size, modified, metadata.duration_ms)),
+        notice,
     });
     Ok(answer::page(StatusCode::Ok, markup))
 }
@@ -162,17 +194,20 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
 /// The subtitles beside a local file. A `.srt` is linked as the `.vtt` it is served as, unless
 /// that one lies there too.
 fn local_tracks(listing: &Listing, path: &MediaPath, request: &Request) -> Vec<web::Track> {
-    let mut sources: Vec<MediaPath> = Vec::new();
+    let mut sources: HashSet<MediaPath> = HashSet::new();
     let mut tracks = Vec::new();
     for item in listing.subtitles_of(path) {
         let source = match item.path.name().to_ascii_lowercase().ends_with(b".srt") {
             true => item.path.with_extension("vtt"),
             false => item.path.clone(),
         };
-        if !sources.contains(&source) {
+        let address = url::video(&source);
+        if sources.insert(source) {
             let language = language::of_subtitle(&path.name_text(), &item.path.name_text());
-            tracks.push((language, url::video(&source)));
-            sources.push(source);
+            tracks.push((language, address));
+        }
+        if tracks.len() == MOST_TRACKS {
+            break;
         }
     }
     with_default(tracks, request)

@@ -23,7 +23,7 @@ impl Readers {
     async fn answer(&self, request: &Request, reading: &Arc<Reading>) -> Result<Response> {
         match Route::decode(request.path()) {
             Route::DriveFile(id) => {
-                let entity = self.0.drive.entity(&id).await?;
+                let entity = self.0.drive.open(&id, false).await?.entity;
                 let headed = |source, length| {
                     let reading = reading.clone();
                     Arc::new(Headed {

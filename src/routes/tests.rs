@@ -96,6 +96,7 @@ impl House {
             prober: Prober::new(Programs::new(&config.ffmpeg), database.clone()),
             live: LiveStreams::new(2),
             videos_json: VideosJson::default(),
+            subtitles: Subtitles::default(),
             progress: Progress::new(
                 database,
                 config.state.dir.join("progress.json"),

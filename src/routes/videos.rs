@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::http::{Bytes, Entity, Request, Response};
 use crate::media::folder::{Folder, Listing};
 use crate::media::path::MediaPath;
 use crate::media::{kind, subtitle};
+use crate::routes::subtitles::Subtitles;
 use crate::routes::{App, answer};
 use crate::web::{figure, url};
 
@@ -41,11 +43,12 @@ impl VideosJson {
 
 /// A file below the folder, or a `.vtt` made of the `.srt` that lies there instead.
 pub(super) async fn file(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
-    below(&app.videos, request, path).await
+    below(app, &app.videos, request, path).await
 }
 
 /// As [`file()`], below any folder.
 pub(super) async fn below(
+    app: &App,
     folder: &Folder,
     request: &Request,
     path: &MediaPath,
@@ -56,7 +59,7 @@ pub(super) async fn below(
             Error::internal("The disk does not tell a file's length; check it.").because(error)
         })?,
         Err(error) if error.kind() == Kind::NotFound => match srt_beside(folder, path).await {
-            Some(srt) => converted(srt).await?,
+            Some(srt) => converted(&app.subtitles, srt).await?,
             None => return Err(error),
         },
         Err(error) => return Err(error),
@@ -113,37 +116,27 @@ async fn srt_beside(folder: &Folder, path: &MediaPath) -> Option<Arc<File>> {
 }
 
 /// A SubRip file as WebVTT.
-async fn converted(srt: Arc<File>) -> Result<Entity> {
-    let bytes = smol::unblock(move || -> Result<Bytes> {
+async fn converted(subtitles: &Subtitles, srt: Arc<File>) -> Result<Entity> {
+    let unreadable =
+        |error| Error::internal("The subtitle file cannot be read; check the disk.").because(error);
+    let told = srt.metadata().map_err(unreadable)?;
+    let stamp = format!(
+        "{:x}-{:x}-{:x}-{:x}.{:x}",
+        told.dev(),
+        told.ino(),
+        told.len(),
+        told.mtime(),
+        told.mtime_nsec()
+    );
+    let read = move || {
         let mut text = Vec::new();
         (&*srt)
             .take(subtitle::LARGEST + 1)
             .read_to_end(&mut text)
-            .map_err(|error| {
-                Error::internal("The subtitle file cannot be read; check the disk.").because(error)
-            })?;
-        vtt(&text)
-    })
-    .await?;
-    Ok(Entity::bytes(Arc::new(bytes), VTT))
-}
-
-/// The type of a subtitle that was converted.
-pub(super) const VTT: &str = "text/vtt; charset=utf-8";
-
-/// Converts the text of a SubRip file. Takes milliseconds: to be called on the blocking pool.
-pub(super) fn vtt(srt: &[u8]) -> Result<Bytes> {
-    if srt.len() as u64 > subtitle::LARGEST {
-        return Err(Error::new(
-            Kind::TooLarge,
-            "subtitle_too_large",
-            format!(
-                "Subtitles above {} are not converted; this file is probably none.",
-                figure::bytes(subtitle::LARGEST)
-            ),
-        ));
-    }
-    Ok(Bytes::new(subtitle::srt_to_vtt(srt)))
+            .map_err(unreadable)?;
+        Ok(text)
+    };
+    subtitles.entity(stamp, read).await
 }
 
 /// Keeps a file from running anything in this daemon's name.

@@ -73,6 +73,27 @@ pub(crate) fn random() -> io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
+/// Has every large piece of memory go back to the kernel when it is freed. Otherwise the allocator learns from the first
+/// that large ones are wanted, and keeps up to 64 MiB of them in each of its arenas, where even [`give_back`] leaves
+/// the last: 40 MiB for good after some subtitles of 9 MiB. To be called once, before there is much.
+pub(crate) fn keep_little() {
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code)]
+    {
+        /// `M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of malloc.h; setting either ends its growing by itself.
+        const THRESHOLDS: [std::ffi::c_int; 2] = [-1, -3];
+        /// Above what streams take and give all the time, below what documents are.
+        const LARGE: std::ffi::c_int = 512 * 1024;
+        unsafe extern "C" {
+            fn mallopt(what: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
+        }
+        for threshold in THRESHOLDS {
+            // SAFETY: mallopt(3) takes the allocator's own lock and changes two of its numbers.
+            unsafe { mallopt(threshold, LARGE) };
+        }
+    }
+}
+
 /// Gives back to the kernel what was freed. Otherwise it stays with the process for as long as anything above it is
 /// in use: after 64 streams of Drive, 20 MiB for good. Takes less than a millisecond.
 pub(crate) fn give_back() {

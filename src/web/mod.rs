@@ -20,7 +20,7 @@ use maud::{DOCTYPE, Markup, html};
 pub use courses::{Card, CoursePage, Library, Mark, Pager, Section, course, library};
 pub use lesson::{Lesson, lesson};
 pub use list::{Home, PER_PAGE, home};
-pub use watch::{Compatible, Track, Watch, watch};
+pub use watch::{Compatible, Notice, Track, Watch, watch};
 
 /// The page that asks for the admin token; `wrong` says what was wrong with the last one.
 pub fn login(next: &str, wrong: Option<&str>) -> String {
@@ -45,19 +45,17 @@ pub fn login(next: &str, wrong: Option<&str>) -> String {
     )
 }
 
-/// What a browser is shown when something fails.
-pub fn failure(status: u16, reason: &str, sentence: &str, login: bool) -> String {
+/// What a browser is shown when something fails; `way` is a way on, beside the one back to the list.
+pub fn failure(status: u16, reason: &str, sentence: &str, way: Option<(&str, &str)>) -> String {
     page(
         reason,
         html! {
             h1 { (reason) }
             p.problem role="alert" { (sentence) }
-            @if login {
-                p { a.button href="/login" autofocus { "Log in" } }
-                p { a.button href="/" { "Back to the list" } }
-            } @else {
-                p { a.button href="/" autofocus { "Back to the list" } }
+            @if let Some((label, url)) = way {
+                p { a.button href=(url) autofocus { (label) } }
             }
+            p { a.button href="/" autofocus[way.is_none()] { "Back to the list" } }
             p.facts { "Status " (status) }
         },
     )

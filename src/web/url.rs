@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::catalog::course::FileRef;
 use crate::catalog::index::{Found, Index};
-use crate::drive::FileId;
+use crate::drive::Link;
 use crate::media::path::MediaPath;
 
 /// Everything but `unreserved` (RFC 3986 section 2.3) is escaped: no reader can take a name for anything else.
@@ -37,19 +37,38 @@ pub fn video_page(path: &MediaPath) -> String {
     below("/video", path)
 }
 
+/// What a request for a file on Drive has in its query that insists on one Google takes for malware.
+pub const DESPITE_ABUSE: &str = "acknowledgeAbuse=true";
+
 /// The page that plays a file on Drive.
-pub fn drive_page(id: &FileId) -> String {
-    format!("/watch/drive/{}", id.as_str())
+pub fn drive_page(link: impl Into<Link>) -> String {
+    keyed("/watch/drive/", link.into(), "")
 }
 
 /// The bytes of a file on Drive.
-pub fn drive_file(id: &FileId) -> String {
-    format!("/drive/files/{}", id.as_str())
+pub fn drive_file(link: impl Into<Link>) -> String {
+    keyed("/drive/files/", link.into(), "")
 }
 
 /// A subtitle file on Drive, as WebVTT.
-pub fn drive_subtitle(id: &FileId) -> String {
-    format!("/drive/subtitles/{}.vtt", id.as_str())
+pub fn drive_subtitle(link: impl Into<Link>) -> String {
+    keyed("/drive/subtitles/", link.into(), ".vtt")
+}
+
+/// Ids and keys need no escaping: see their types.
+fn keyed(before: &str, link: Link, after: &str) -> String {
+    let url = format!("{before}{}{after}", link.id.as_str());
+    match link.key {
+        Some(key) => format!("{url}?resourcekey={}", key.as_str()),
+        None => url,
+    }
+}
+
+/// A URL of this file with one more pair in its query.
+pub fn with(url: &str, pair: &str) -> String {
+    // A path has no question mark: it would be escaped.
+    let mark = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{mark}{pair}")
 }
 
 /// The list of a category's courses, at a page of it.
@@ -147,6 +166,18 @@ pub fn below(prefix: &str, path: &MediaPath) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drive::{FileId, ResourceKey};
+
+    #[test]
+    fn keys_go_along() {
+        let mut link = Link::from(&FileId::parse("0123456789").unwrap());
+        assert_eq!(drive_page(&link), "/watch/drive/0123456789");
+        link.key = ResourceKey::parse("0-k").ok();
+        let url = drive_subtitle(&link);
+        assert_eq!(url, "/drive/subtitles/0123456789.vtt?resourcekey=0-k");
+        assert_eq!(with(&url, "a=b"), format!("{url}&a=b"));
+        assert_eq!(with("/videos/x", "a=b"), "/videos/x?a=b");
+    }
 
     #[test]
     fn hostile_names() {

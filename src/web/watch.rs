@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::media::kind::Kind;
 use crate::media::language::Language;
-use crate::web::page;
+use crate::web::{page, url};
 
 /// What the page shows.
 #[derive(Clone, Debug)]
@@ -29,6 +29,19 @@ pub struct Watch {
     pub next: Option<(String, String)>,
     /// Length, duration, day.
     pub facts: Option<String>,
+    /// What stands in the way, and the way past it.
+    pub notice: Option<Notice>,
+}
+
+/// What stands in the way of playing, and where to go on all the same.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// What it is.
+    pub sentence: String,
+    /// What the button says.
+    pub label: String,
+    /// Where it leads.
+    pub url: String,
 }
 
 /// A version of what the page plays, for screens that cannot play the file.
@@ -86,6 +99,10 @@ pub fn watch(watch: &Watch) -> String {
                     p { a.button href=(watch.source) autofocus { "Open" } }
                 }
             }
+            @if let Some(notice) = &watch.notice {
+                p.problem { (notice.sentence) }
+                p { a.button href=(notice.url) { (notice.label) } }
+            }
             @if let Some(facts) = &watch.facts {
                 p.facts { (facts) }
             }
@@ -102,7 +119,7 @@ pub fn watch(watch: &Watch) -> String {
             }
             p {
                 a.button href=(watch.back) { "Back to the list" }
-                a.button href={ (watch.source) "?download=1" } download { "Download" }
+                a.button href=(url::with(&watch.source, "download=1")) download { "Download" }
             }
         },
     )
@@ -208,6 +225,7 @@ mod tests {
             previous: None,
             next: None,
             facts: None,
+            notice: None,
         });
         assert!(!page.contains("<script"), "{page}");
         assert!(

@@ -156,6 +156,8 @@ pub struct File {
     pub video: Option<(u32, u32, u64)>,
     /// `shortcutDetails`: target's id and type.
     pub shortcut: Option<(String, String)>,
+    /// `shortcutDetails.targetResourceKey`.
+    pub shortcut_key: Option<String>,
     /// Id of the shared drive it lies on; then `supportsAllDrives` is needed to see it.
     pub shared_drive: Option<String>,
     /// Key without which it is not found.
@@ -193,6 +195,7 @@ impl File {
             modified: "2026-03-14T09:26:53.589Z".to_owned(),
             video: None,
             shortcut: None,
+            shortcut_key: None,
             shared_drive: None,
             resource_key: None,
             trashed: false,
@@ -291,6 +294,9 @@ impl File {
         }
         if let Some((target, mime)) = &self.shortcut {
             text["shortcutDetails"] = json!({ "targetId": target, "targetMimeType": mime });
+            if let Some(key) = &self.shortcut_key {
+                text["shortcutDetails"]["targetResourceKey"] = json!(key);
+            }
         }
         if let Some(drive) = &self.shared_drive {
             text["driveId"] = json!(drive);
