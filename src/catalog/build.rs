@@ -341,7 +341,8 @@ impl<R: Read> Builder<R> {
             Key::Presentation => {
                 let id = self.pass_text(object)?;
                 if !id.is_empty() {
-                    self.references.check(self.place(), "presentationId", &id);
+                    self.references
+                        .check(self.place(), ("presentationId", ""), &id);
                 }
             }
             Key::Modules => {

@@ -4,6 +4,7 @@
 //! a name, made while it is read. Everything that a request needs hangs on one `Arc` of this.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -58,7 +59,12 @@ pub struct Origin {
     pub path: Option<PathBuf>,
     /// When that was last written.
     pub modified: Option<SystemTime>,
+    /// Which file it was, as [`identity`] says.
+    file: Option<Identity>,
 }
+
+/// What tells a file that was written from what it was, but for a write within the same tick of the kernel's clock.
+type Identity = (u64, u64, u64, i64, i64);
 
 /// One catalog as it was at one moment.
 #[derive(Debug)]
@@ -177,6 +183,7 @@ impl Generation {
                         source,
                         path: Some(path.to_owned()),
                         modified: before.modified().ok(),
+                        file: Some(identity(&before)),
                     };
                     return Ok(Generation::of(built, origin));
                 }
@@ -201,10 +208,7 @@ impl Generation {
             crc,
             ..
         } = built.source;
-        let hash: String = hash.finish().as_ref()[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = hex(hash);
         let report = built.references.report(&built.index).to_string();
         Generation {
             search: Search::of(&built.index),
@@ -283,14 +287,52 @@ impl Origin {
             source: Source::None,
             path: None,
             modified: None,
+            file: None,
         }
     }
 }
 
+impl Generation {
+    /// Whether `path` is still the file that this was read from, byte for byte. Reads it when it looks so.
+    pub(crate) fn is_of(&self, path: &Path) -> bool {
+        let of_path = || -> io::Result<bool> {
+            if self.origin.path.as_deref() != Some(path) {
+                return Ok(false);
+            }
+            let mut file = File::open(path)?;
+            if Some(identity(&file.metadata()?)) != self.origin.file {
+                return Ok(false);
+            }
+            let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+            let mut piece = vec![0; 64 * 1024];
+            loop {
+                match file.read(&mut piece)? {
+                    0 => return Ok(hex(hash) == self.hash),
+                    n => hash.update(&piece[..n]),
+                }
+            }
+        };
+        of_path().unwrap_or(false)
+    }
+}
+
+/// A SHA-256, cut to 128 bits, in hex.
+fn hex(hash: ring::digest::Context) -> String {
+    let hash = hash.finish();
+    let mut text = String::new();
+    for byte in &hash.as_ref()[..16] {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Whether nothing was written between two looks at a file.
 fn same(a: &Metadata, b: &Metadata) -> bool {
-    let what = |m: &Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec());
-    what(a) == what(b)
+    identity(a) == identity(b)
+}
+
+fn identity(m: &Metadata) -> Identity {
+    (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec())
 }
 
 /// Whether a copy failed for its own sake.

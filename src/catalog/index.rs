@@ -4,6 +4,7 @@
 //! number of what lies above. What a course holds beyond names is read from the file, by the range of its bytes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
 use crate::catalog::text;
@@ -273,7 +274,27 @@ fn slice<'a, T>(all: &'a [T], range: &Range<u32>) -> &'a [T] {
 pub(crate) struct Growing {
     pub(crate) index: Index,
     /// Where a text of this hash stands; equal ones are kept once.
-    seen: HashMap<u64, Text>,
+    seen: HashMap<u64, Text, BuildHasherDefault<Hashed>>,
+}
+
+/// Hashes what is a hash already, and of random keys.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 /// What an entry is known by.

@@ -126,6 +126,11 @@ impl Catalog {
     pub fn reload(&self) {
         let mut load = lock(&self.inner.load);
         let began = std::time::Instant::now();
+        // Told twice of one change, by the kernel and by who made it.
+        if self.problem().is_none() && self.is_current() {
+            load.absent = false;
+            return;
+        }
         let read = self.read();
         let problem = match read {
             Ok(generation) => {
@@ -143,6 +148,8 @@ impl Catalog {
                         .display(),
                 );
                 let generation = Arc::new(generation);
+                // First, so that nobody reads of a problem that the new one does not have.
+                *lock(&self.inner.problem) = None;
                 let before = {
                     let current = self.inner.current.write();
                     let mut current = current.unwrap_or_else(PoisonError::into_inner);
@@ -171,7 +178,9 @@ impl Catalog {
                     _ => "the catalog before it stays",
                 };
                 let sentence = format!("{sentence}; {stays}");
-                if self.problem().as_ref() != Some(&sentence) {
+                let before = lock(&self.inner.problem).replace(sentence.clone());
+                // Said once it can be read.
+                if before.as_ref() != Some(&sentence) {
                     log::warn!("{sentence}");
                 }
                 Some(sentence)
@@ -184,6 +193,16 @@ impl Catalog {
     /// read is over.
     pub async fn follow(&self, read: smol::channel::Sender<()>) {
         watch::follow(self, read).await;
+    }
+
+    /// Whether what is served is what a reload would read.
+    fn is_current(&self) -> bool {
+        let (current, state) = (self.current(), &self.inner.state);
+        match current.origin.source {
+            Source::None => false,
+            Source::Import => !state.join(FILE).exists() && current.is_of(&state.join(IMPORTED)),
+            Source::Scan | Source::Local => current.is_of(&state.join(FILE)),
+        }
     }
 
     fn read(&self) -> Result<Generation, Refusal> {

@@ -9,6 +9,17 @@ const LOCAL: &str = "local:";
 /// The longest path of a local reference, in bytes: the kernel's PATH_MAX.
 const LONGEST_PATH: usize = 4096;
 
+/// The bytes of an id. A catalog has a hundred thousand of them, so that looking up is worth a table.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_');
+        byte += 1;
+    }
+    plain
+};
+
 /// A reference of sound form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference<'a> {
@@ -37,7 +48,7 @@ impl<'a> Reference<'a> {
             };
         }
         // As Drive makes them (design section 4).
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let plain = |byte: u8| PLAIN[usize::from(byte)];
         match (10..=128).contains(&text.len()) && text.bytes().all(plain) {
             true => Ok(Reference::Drive(text)),
             false => Err("neither an id of Drive nor local:PATH"),

@@ -43,8 +43,8 @@ pub(crate) struct References {
 }
 
 impl References {
-    /// Counts a reference.
-    pub(crate) fn check(&mut self, place: Place, what: &str, value: &str) {
+    /// Counts a reference; `what` is put together only when something is wrong with it.
+    pub(crate) fn check(&mut self, place: Place, what: (&str, &str), value: &str) {
         let value = value.trim();
         if value.is_empty() {
             self.empty += 1;
@@ -56,7 +56,8 @@ impl References {
             Err(reason) => {
                 self.invalid += 1;
                 let value = value.chars().take(SHOWN).collect();
-                self.issue(place, what, Some(value), reason.to_owned());
+                let what = format!("{}{}", what.0, what.1);
+                self.issue(place, &what, Some(value), reason.to_owned());
             }
         }
     }

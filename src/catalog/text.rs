@@ -1,8 +1,8 @@
 //! Names as they are compared: folded, as slugs, and as words.
 
 use percent_encoding::percent_decode_str;
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::char::{decompose_compatible, is_combining_mark};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 /// A name as a reference to it is compared: without white space around it, in one form of Unicode and in lower case.
 pub fn key(name: &str) -> String {
@@ -10,7 +10,10 @@ pub fn key(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();
     }
-    name.nfkc().flat_map(char::to_lowercase).collect()
+    match is_nfkc_quick(name.chars()) {
+        IsNormalized::Yes => name.chars().flat_map(char::to_lowercase).collect(),
+        _ => name.nfkc().flat_map(char::to_lowercase).collect(),
+    }
 }
 
 /// The slug of a name: its NFKD form, what of it is ASCII, in lower case; every run of other characters is one `-`, and none
@@ -24,10 +27,12 @@ pub fn slug(name: &str) -> String {
             slug.push('-');
         }
     };
-    if name.is_ascii() {
-        name.chars().for_each(|c| push(c, &mut slug));
-    } else {
-        name.nfkd().for_each(|c| push(c, &mut slug));
+    // Decomposed one by one: the order of marks, which is all that NFKD adds, is of no matter where none is kept.
+    for c in name.chars() {
+        match c.is_ascii() {
+            true => push(c, &mut slug),
+            false => decompose_compatible(c, |c| push(c, &mut slug)),
+        }
     }
     if slug.ends_with('-') {
         slug.pop();
@@ -54,7 +59,7 @@ pub fn url_slug(url: &str) -> Option<String> {
 pub(crate) fn words(text: &str, mut each: impl FnMut(&str)) {
     let mut word = String::new();
     let mut take = |c: char| {
-        if is_ideograph(c) {
+        if !c.is_ascii() && is_ideograph(c) {
             if !word.is_empty() {
                 each(&word);
                 word.clear();
@@ -62,19 +67,26 @@ pub(crate) fn words(text: &str, mut each: impl FnMut(&str)) {
             word.push(c);
             each(&word);
             word.clear();
+        } else if c.is_ascii_alphanumeric() {
+            word.push(c.to_ascii_lowercase());
         } else if c == 'ß' {
             word.push_str("ss");
         } else if c.is_alphanumeric() {
             word.extend(c.to_lowercase().filter(|c| !is_combining_mark(*c)));
-        } else if !is_combining_mark(c) && !matches!(c, '\'' | '\u{2019}') && !word.is_empty() {
+        } else if !word.is_empty()
+            && !matches!(c, '\'' | '\u{2019}')
+            && (c.is_ascii() || !is_combining_mark(c))
+        {
             each(&word);
             word.clear();
         }
     };
-    if text.is_ascii() {
-        text.chars().for_each(&mut take);
-    } else {
-        text.nfkd().for_each(&mut take);
+    for c in text.chars() {
+        match c.is_ascii() {
+            true => take(c),
+            // As in a slug, the order of marks does not matter.
+            false => decompose_compatible(c, &mut take),
+        }
     }
     take(' ');
 }

@@ -21,9 +21,14 @@ const HTML: &str = "text/html; charset=utf-8";
 const PAGE_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// What a page with a player may do beside: run this daemon's own script, which tells it the position.
+/// A failure may stand in a frame of a page of ours: of a summary that Drive does not give, its sentence shows there.
+const FAILURE_POLICY: &str =
+    "default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'";
+
+/// What a page with a player may do beside: run this daemon's own script, which tells it the position, and show files of
+/// this daemon in a frame, where [`FILE_POLICY`] holds.
 const PLAYER_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; \
-     script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+     script-src 'self'; connect-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// What a file that might run something may do when it is shown by itself: nothing, as nobody (an origin of
 /// its own, so that it is a stranger to this daemon's pages and cookies).
@@ -45,18 +50,19 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response {
 
 /// A page. It may hold what changes at any time, so caches ask each time.
 pub(super) fn page(status: StatusCode, markup: String) -> Response {
+    of_policy(status, PAGE_POLICY, markup)
+}
+
+fn of_policy(status: StatusCode, policy: &'static str, markup: String) -> Response {
     Response::new(status)
         .header("cache-control", "no-store")
-        .header("content-security-policy", PAGE_POLICY)
+        .header("content-security-policy", policy)
         .body(HTML, Body::Text(markup.into_bytes()))
 }
 
 /// A page with a player, and the script that remembers how far it played.
 pub(super) fn player_page(markup: String) -> Response {
-    Response::new(StatusCode::Ok)
-        .header("cache-control", "no-store")
-        .header("content-security-policy", PLAYER_POLICY)
-        .body(HTML, Body::Text(markup.into_bytes()))
+    of_policy(StatusCode::Ok, PLAYER_POLICY, markup)
 }
 
 /// A failure as an answer: JSON, or a plain page where the request is a browser's navigation.
@@ -69,7 +75,7 @@ pub fn error_response(request: Option<&Request>, error: &Error) -> Response {
             _ => insist(error).map(|url| ("Open it all the same", url)),
         };
         let markup = web::failure(code, status.canonical_reason(), error.sentence(), way);
-        page(status, markup)
+        of_policy(status, FAILURE_POLICY, markup)
     } else {
         let mut fields = Map::new();
         fields.insert("error".to_owned(), error.code().into());

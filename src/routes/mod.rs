@@ -21,6 +21,7 @@ mod progress;
 mod readers;
 mod repair;
 pub mod route;
+mod shelf;
 mod subtitles;
 mod target;
 mod videos;
@@ -174,7 +175,7 @@ impl App {
             Route::ApiSearch => catalog::search(self, request).await,
             Route::ApiSelfCheck => catalog::self_check(self, request).await,
             Route::ApiRefresh => catalog::refresh(self, request).await,
-            Route::Courses => catalog_pages::courses(self, request).await,
+            Route::Courses => shelf::courses(self, request).await,
             Route::CourseFile(path) => catalog::file(self, request, &path).await,
             Route::CoursePage(refs) => catalog_pages::course(self, request, &refs).await,
             Route::ClassPage(refs, class) => {

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::web::{Track, player, style};
+use crate::web::{Track, figure, player, style};
 
 /// What the page shows.
 #[derive(Clone, Debug)]
@@ -23,7 +23,11 @@ pub struct Lesson {
     pub start: u64,
     /// It was watched to its end before.
     pub complete: bool,
-    /// Summary, reading, page and resources: label and URL.
+    /// The time of this machine, in milliseconds since 1970: the script tells moments by it.
+    pub now: u64,
+    /// Summary, reading and page, shown below: label and URL.
+    pub texts: Vec<(String, String)>,
+    /// Resources: label and URL.
     pub links: Vec<(String, String)>,
     /// Title and URL of the class before.
     pub previous: Option<(String, String)>,
@@ -62,13 +66,20 @@ fn content(lesson: &Lesson) -> Markup {
     let without = lesson.media.is_none();
     html! {
         h1 dir="auto" { (lesson.title) }
-        p.facts dir="auto" { (lesson.path) }
+        p.facts dir="auto" {
+            @if lesson.complete {
+                span.mark { "\u{2713} Watched" } " "
+            } @else if lesson.start > 0 {
+                span.mark { "Watched to " (figure::duration(lesson.start * 1000)) } " "
+            }
+            (lesson.path)
+        }
         @match &lesson.media {
             Some((source, content_type)) => {
                 div.player {
                     video #player controls autofocus tabindex="0" preload="metadata" playsinline
                         data-key=(lesson.key) data-progress=(lesson.progress)
-                        data-start=(lesson.start) data-complete=(lesson.complete) {
+                        data-start=(lesson.start) data-complete=(lesson.complete) data-now=(lesson.now) {
                         source src=(source) type=[(!content_type.is_empty()).then_some(content_type)];
                         @for track in &lesson.tracks {
                             track kind="subtitles" src=(track.source) srclang=[tag(track)]
@@ -103,6 +114,13 @@ fn content(lesson: &Lesson) -> Markup {
             @if let Some((source, _)) = &lesson.media {
                 a.button href={ (source) "?download=1" } download { "Download" }
             }
+        }
+        // Last, for whoever goes from one thing to the next by keys would have to pass through them. What they hold
+        // is anybody's: it runs nothing, sends nothing, and is nobody to this page.
+        @for (label, url) in &lesson.texts {
+            h2 { (label) }
+            iframe.text src=(url) title=(label) sandbox="" referrerpolicy="no-referrer" loading="lazy" {}
+            p { a.button href=(url) { "Open: " bdi { (label) } } }
         }
     }
 }

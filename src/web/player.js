@@ -13,6 +13,9 @@
   var url = media.getAttribute('data-progress');
   var start = parseFloat(media.getAttribute('data-start')) || 0;
   var complete = media.getAttribute('data-complete') === 'true';
+  /* The clock of a television may be years off; the box's was right enough when the page was made. */
+  var boxNow = parseFloat(media.getAttribute('data-now')) || 0;
+  var skew = boxNow > 0 ? boxNow - new Date().getTime() : 0;
   var played = false;
   var restored = start < 5;
   var told = -1;
@@ -28,7 +31,7 @@
 
   function entry() {
     var duration = isFinite(media.duration) ? media.duration : 0;
-    var now = new Date().toISOString();
+    var now = new Date(new Date().getTime() + skew).toISOString();
     var reached = media.ended || (duration > 0 && media.currentTime >= duration * WATCHED);
     var value = { status: 'in_progress', watchTime: Math.floor(media.currentTime), lastWatched: now };
     if (duration > 0) { value.duration = Math.floor(duration); }

@@ -24,15 +24,18 @@ impl<R: Read> Builder<R> {
                 Key::Files if self.scanner.peek()? == b'{' => {
                     let mut files = self.open("files")?;
                     while self.scanner.key(&mut files.first)? {
-                        let kind = self.scanner.decoded().to_owned();
-                        let found = self.file(&format!("files.{kind}"))?;
-                        if let Some(at) = FILES.iter().position(|(known, _)| *known == kind) {
-                            there[at] |= found;
+                        let kind = self.scanner.decoded();
+                        match FILES.iter().position(|(known, _)| *known == kind) {
+                            Some(at) => there[at] |= self.file("files.", FILES[at].0)?,
+                            None => {
+                                let kind = kind.to_owned();
+                                self.file("files.", &kind)?;
+                            }
                         }
                     }
                 }
                 Key::Resources if self.scanner.peek()? == b'[' => {
-                    self.file("resources")?;
+                    self.file("resources", "")?;
                 }
                 _ => self.scanner.skip()?,
             }
@@ -52,13 +55,13 @@ impl<R: Read> Builder<R> {
     }
 
     /// Reads what names a file: a reference, one for each language, or a list of references or of objects with one under
-    /// `file` or `id`. Whether there was any.
-    fn file(&mut self, what: &str) -> Result<bool> {
+    /// `file` or `id`. Whether there was any. Group and kind say what it is to the class.
+    fn file(&mut self, group: &'static str, kind: &str) -> Result<bool> {
         match self.scanner.peek()? {
             b'"' => {
                 self.scanner.text()?;
-                let value = self.scanner.decoded().to_owned();
-                self.references.check(self.place(), what, &value);
+                let (place, value) = (self.place(), self.scanner.decoded());
+                self.references.check(place, (group, kind), value);
                 Ok(true)
             }
             b'n' | b'f' => self.scanner.skip().map(|()| false),
@@ -67,8 +70,8 @@ impl<R: Read> Builder<R> {
                 let (mut first, mut found) = (true, false);
                 while self.scanner.element(&mut first)? {
                     found |= match self.scanner.peek()? {
-                        b'{' => self.entry(what)?,
-                        _ => self.file(what)?,
+                        b'{' => self.entry(group, kind)?,
+                        _ => self.file(group, kind)?,
                     };
                 }
                 Ok(found)
@@ -78,7 +81,7 @@ impl<R: Read> Builder<R> {
                 let (mut first, mut found) = (true, false);
                 while self.scanner.key(&mut first)? {
                     match self.scanner.peek()? {
-                        b'"' => found |= self.file(what)?,
+                        b'"' => found |= self.file(group, kind)?,
                         _ => self.scanner.skip()?,
                     }
                 }
@@ -86,20 +89,20 @@ impl<R: Read> Builder<R> {
             }
             _ => {
                 self.scanner.text()?;
-                let value = self.scanner.decoded().to_owned();
-                self.references.check(self.place(), what, &value);
+                let (place, value) = (self.place(), self.scanner.decoded());
+                self.references.check(place, (group, kind), value);
                 Ok(true)
             }
         }
     }
 
     /// An object that describes one file.
-    fn entry(&mut self, what: &str) -> Result<bool> {
+    fn entry(&mut self, group: &'static str, kind: &str) -> Result<bool> {
         self.scanner.open(b'{')?;
         let (mut first, mut found) = (true, false);
         while self.scanner.key(&mut first)? {
             match self.scanner.decoded() {
-                "file" | "id" => found |= self.file(what)?,
+                "file" | "id" => found |= self.file(group, kind)?,
                 _ => self.scanner.skip()?,
             }
         }

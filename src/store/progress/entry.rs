@@ -19,9 +19,10 @@ const LONGEST: usize = 16 * 1024;
 /// A position below so many seconds is what a player reports before it has found the old one again.
 const GOOD_SECONDS: f64 = 5.0;
 
-/// How far ahead of our clock a `lastWatched` may be, in milliseconds. A television that believes it is 2050 must not
-/// keep every later write out.
-const AHEAD: f64 = 86_400_000.0;
+/// How far ahead of our clock a `lastWatched` may be, in milliseconds. A device whose clock is ahead (a wrong time zone, a
+/// television that believes it is 2050) keeps the writes of others out for no longer than this; nor does our own
+/// clock, once it was ahead and is set back.
+const AHEAD: f64 = 120_000.0;
 
 /// An entry: its fields by name, each as it was written.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +102,7 @@ impl Entry {
     /// Merges `new`, which arrives now, with `old`, which is kept. `now` is in milliseconds since 1970.
     ///
     /// The entry that was watched later wins, field by field; what only the earlier one has, stays. Beyond that:
-    /// - An entry is *dated* when its `lastWatched` can be read and is at most a day ahead of `now`. Of two
+    /// - An entry is *dated* when its `lastWatched` can be read and is at most two minutes ahead of `now`. Of two
     ///   dated ones the one with the larger date is the later (the arriving one, when they are equal); else the
     ///   arriving one is.
     /// - `complete` is undone by nothing but a dated entry that is the later.
@@ -303,6 +304,17 @@ mod tests {
                 r#"{"lastWatched":2524608000000,"status":"in_progress"}"#,
                 r#"{"lastWatched":100,"status":"complete"}"#,
             ),
+            // Nor does one in the wrong time zone: it is taken as it comes, and the next one, too.
+            (
+                r#"{"lastWatched":1799999990000,"watchTime":9}"#,
+                r#"{"lastWatched":1800003600000,"watchTime":8}"#,
+                r#"{"lastWatched":1799999990000,"watchTime":8}"#,
+            ),
+            (
+                r#"{"lastWatched":1800003600000,"watchTime":9}"#,
+                r#"{"lastWatched":1800000000000,"watchTime":8}"#,
+                r#"{"lastWatched":1800000000000,"watchTime":8}"#,
+            ),
             // What was stored before anything was checked.
             (
                 r#"{"lastWatched":{},"watchTime":"NaN","status":7}"#,
@@ -319,6 +331,46 @@ mod tests {
         for (old, new, want) in table {
             assert_eq!(merged(old, new), want, "{old} + {new}");
         }
+    }
+
+    /// `lastWatched` and `watchTime` after one write follows the other; `now` is our clock at each, in seconds.
+    fn over_time(writes: &[(u64, u64, u64)]) -> Vec<u64> {
+        let mut kept = Entry::default();
+        let mut positions = Vec::new();
+        for (now, date, time) in writes {
+            let text = format!(r#"{{"lastWatched":{},"watchTime":{time}}}"#, date * 1000);
+            kept = Entry::merge(&kept, &entry(&text), *now as f64 * 1000.0);
+            positions.push(kept.watch_time().unwrap() as u64);
+        }
+        positions
+    }
+
+    #[test]
+    fn clocks_that_jump_freeze_nothing() {
+        const NOW: u64 = 1_800_000_000;
+        const YEARS: u64 = 2 * 365 * 86_400;
+        // Ours and the player's two years ahead, then both right; the player's alone; ours alone, ahead and behind.
+        for jump in [
+            [(NOW + YEARS, NOW + YEARS), (NOW, NOW)],
+            [(NOW, NOW + YEARS), (NOW, NOW)],
+            [(NOW + YEARS, NOW), (NOW, NOW)],
+            [(NOW - YEARS, NOW), (NOW, NOW)],
+            [(NOW - YEARS, NOW - YEARS), (NOW, NOW)],
+            [(NOW, NOW), (NOW - YEARS, NOW)],
+            [(NOW, NOW), (NOW - YEARS, NOW - YEARS)],
+        ] {
+            let [(now, date), (now_after, date_after)] = jump;
+            let before = (0..3).map(|n| (now + 10 * n, date + 10 * n, 100 + n));
+            let after = (1..9).map(|n| (now_after + 60 * n, date_after + 60 * n, 200 + n));
+            let kept = over_time(&before.chain(after).collect::<Vec<_>>());
+            assert_eq!(kept[..3], [100, 101, 102], "{jump:?}");
+            assert_eq!(kept[10], 208, "{jump:?}");
+        }
+        // A summer's end at midnight, an hour back, is no jump: moments have no hours of the day.
+        assert_eq!(
+            over_time(&[(NOW, NOW, 50), (NOW + 5, NOW - 3600, 60)]),
+            [50, 50]
+        );
     }
 
     #[test]
