@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// How long nothing must have been missing before that is said: at the edge, every other connection fails, and a
 /// line for each would fill the log.
 const CALM: Duration = Duration::from_secs(10);
+
+/// Longest that closing waits for the tasks that accept, which end when they are next polled.
+const STOP_ACCEPTING: Duration = Duration::from_secs(1);
 
 /// Connections accepted in a row before those that are open have their turn.
 const ACCEPTS: u32 = 16;
@@ -60,6 +64,8 @@ pub struct Listener {
     /// holds the socket, too; neither is accepted and cut.
     sockets: Mutex<Vec<(Home, Arc<Source<TcpListener>>)>>,
     addresses: Vec<SocketAddr>,
+    /// Connections are being accepted, or one may be yet.
+    accepting: AtomicBool,
     registry: Arc<Registry>,
     /// Dropped by `close`; that is how `serve` learns of it.
     open: Mutex<Option<Sender<()>>>,
@@ -96,6 +102,7 @@ impl Listener {
         Ok(Listener {
             sockets: Mutex::new(sockets.collect::<io::Result<_>>()?),
             addresses,
+            accepting: AtomicBool::new(false),
             registry: Arc::new(Registry::new(max_connections, deadlines)),
             open: Mutex::new(Some(open)),
             closed,
@@ -120,6 +127,7 @@ impl Listener {
     pub async fn serve<S: Service>(&self, service: Arc<S>) {
         // The sweeper goes on until the last connection is gone, which may be after this returns.
         executor::spawn(self.registry.clone().sweep()).detach();
+        self.accepting.store(true, Ordering::SeqCst);
         let accepting: Vec<_> = self
             .sockets()
             .iter()
@@ -136,6 +144,7 @@ impl Listener {
         for task in accepting {
             task.cancel().await;
         }
+        self.accepting.store(false, Ordering::SeqCst);
     }
 
     /// Stops accepting, closes idle connections, lets answers under way end for `grace`, then cuts them.
@@ -145,6 +154,11 @@ impl Listener {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         self.sockets().clear();
+        // One that is accepted after this would be cut as idle. Looking is simpler than being told, and this is the end.
+        let began = Instant::now();
+        while self.accepting.load(Ordering::SeqCst) && began.elapsed() < STOP_ACCEPTING {
+            Timer::after(Duration::from_millis(1)).await;
+        }
         self.registry.begin_closing();
         self.registry.finish(grace).await;
     }

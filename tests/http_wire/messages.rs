@@ -15,6 +15,7 @@ fn the_forms_of_a_request() {
             "GET /a%2e%2e/ b h:1",
         ),
         ("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / - h"),
+        ("GET /later HTTP/1.2\r\nHost: h\r\n\r\n", "GET /later - h"),
         (
             "GET http://o:80/p HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /p - o:80",

@@ -25,6 +25,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Head> {
     let is_http_1_0 = match version {
         b"HTTP/1.1" => false,
         b"HTTP/1.0" => true,
+        // A later 1.x is answered as the one we know (RFC 9110 section 2.5).
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => false,
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {

@@ -150,12 +150,7 @@ fn what_is_refused_and_how() {
     ] {
         cases.push((field(text), Kind::NotImplemented));
     }
-    for text in [
-        "GET / HTTP/2.0",
-        "GET / HTTP/1.2",
-        "GET / HTTP/0.9",
-        "PRI * HTTP/2.0",
-    ] {
+    for text in ["GET / HTTP/2.0", "GET / HTTP/0.9", "PRI * HTTP/2.0"] {
         cases.push((line(text), Kind::Version));
     }
     cases.push((field("Expect: 200-ok"), Kind::ExpectationFailed));
