@@ -146,7 +146,7 @@ impl Bench {
         fs::write(
             &config,
             format!(
-                "[http]\nlisten = [\"127.0.0.1:0\"]\n[library]\nvideos = {videos:?}\n\
+                "[http]\nlisten = [\"127.0.0.1:0\"]\n[library]\nposters = false\nvideos = {videos:?}\n\
                  [drive]\ncredentials = {:?}\nendpoint = {:?}\nca_file = {:?}\n\
                  [state]\ndir = {:?}\ncache = {:?}\n",
                 drive.credentials()?,
@@ -286,7 +286,7 @@ impl Bench {
         fs::write(
             &config,
             format!(
-                "[http]\nlisten = [\"127.0.0.1:0\"]\n[library]\nvideos = {:?}\n[state]\ndir = {state:?}\ncache = {cache:?}\n",
+                "[http]\nlisten = [\"127.0.0.1:0\"]\n[library]\nposters = false\nvideos = {:?}\n[state]\ndir = {state:?}\ncache = {cache:?}\n",
                 home.join("videos")
             ),
         )?;

@@ -19,6 +19,7 @@ mod catalog;
 mod events;
 mod pages;
 mod progress;
+mod repair;
 mod videos;
 
 // ffmpeg, and the media it makes.

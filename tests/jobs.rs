@@ -424,11 +424,20 @@ fn a_full_disk_is_refused_before_and_noticed_meanwhile() {
 
 #[test]
 fn killed_at_any_moment_a_conversion_ends_with_a_film_that_plays() {
+    killed_at((0..20).step_by(2));
+}
+
+#[test]
+fn killed_at_any_other_moment_it_does_so_too() {
+    killed_at((1..20).step_by(2));
+}
+
+fn killed_at(moments: impl Iterator<Item = u64> + Clone) {
     let mut setup = Setup::new();
     setup = setup.video("film.mkv", &media::bytes("h264_ac3.mkv"));
     let mut daemon = ready(setup);
     let folder = daemon.setup().videos();
-    for n in 0..20_u64 {
+    for n in moments.clone() {
         // Each time another film; the moments are spread over the second or so that one takes.
         let name = format!("{n}.mkv");
         std::fs::copy(folder.join("film.mkv"), folder.join(&name)).expect("a copy");
@@ -458,7 +467,7 @@ fn killed_at_any_moment_a_conversion_ends_with_a_film_that_plays() {
         assert_eq!(probed(&folder.join(&whole[2]), "format=duration").len(), 1);
     }
     let mut browser = Browser::start();
-    for n in [0, 7, 13, 19] {
+    for n in moments.step_by(5) {
         browser.open(&daemon.url(&format!("/video/{n}.mp4")));
         let said = browser.evaluate(PLAY);
         assert!(
@@ -489,6 +498,7 @@ fn films_get_posters_that_are_not_black() {
     }
     let black = dark.with_file_name(format!("black-{}.mp4", std::process::id()));
     let setup = with_film("a b/film.mkv", "h264_ac3.mkv")
+        .set("library", "posters", "true")
         .video("dark.mp4", &std::fs::read(&dark).expect("made"))
         .video("black.mp4", &std::fs::read(&black).expect("made"))
         .video("text.mp4", &media::bytes("text.mp4"))
@@ -583,5 +593,9 @@ fn films_get_posters_that_are_not_black() {
     let told = events.until(|event| event.name == "video" && event.data["action"] == "added");
     assert_eq!(told.data["path"], "new.mkv");
     assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(eventually(PATIENCE, || daemon
+        .get("/posters/new.mkv.jpg")
+        .status()
+        == 200));
     assert_eq!(jobs(&daemon), before + 1, "nothing is tried twice");
 }

@@ -54,6 +54,10 @@ pub const KEYS: &[Key] = &[
         form: "write true or false",
     },
     Key {
+        name: "library.posters",
+        form: "write true or false",
+    },
+    Key {
         name: "drive.credentials",
         form: "write the path of a JSON key file in quotes, such as \"/etc/rill/drive.json\", or \"\" for none",
     },
@@ -165,6 +169,8 @@ pub(super) struct Library {
     pub(super) courses: Given<String>,
     /// Whether what was converted stays beside what came of it. Default false.
     pub(super) keep_originals: Given<bool>,
+    /// Whether films get posters. Default true.
+    pub(super) posters: Given<bool>,
 }
 
 /// `[drive]`

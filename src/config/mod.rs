@@ -64,6 +64,8 @@ pub struct Library {
     pub courses: Option<PathBuf>,
     /// Whether what was converted stays beside what came of it.
     pub keep_originals: bool,
+    /// Whether films get posters.
+    pub posters: bool,
 }
 
 /// `[drive]`

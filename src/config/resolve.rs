@@ -80,6 +80,7 @@ pub(super) fn resolve(
             videos,
             courses: r.path("library.courses", &file.library.courses),
             keep_originals: is_true(&file.library.keep_originals),
+            posters: file.library.posters.is_none() || is_true(&file.library.posters),
         },
         drive: Drive {
             credentials: r.credentials(&file.drive.credentials),

@@ -25,17 +25,13 @@ use crate::ffmpeg::source::Source;
 use crate::jobs::attempt::{Attempt, Output, require_space};
 use crate::jobs::job::Made;
 use crate::jobs::part::{self, Part, There};
-use crate::jobs::plan::{Container, Plan, Subtitle, is_as_long};
+use crate::jobs::plan::{Container, INPUT, Plan, Subtitle, is_as_long};
 use crate::media::folder::Folder;
 use crate::media::path::MediaPath;
 use crate::media::{kind, language, playable};
 
 /// Names that are tried for a result: ` (2)`, ` (3)` and so on.
 const NAMES: u32 = 100;
-
-/// How an input is read. Timestamps that are missing are made; those that are there are right in most files, and are all
-/// that some containers have.
-const INPUT: [&str; 2] = ["-fflags", "+genpts+discardcorrupt"];
 
 /// Boxes at the top of an MP4 that are looked at for its index.
 const BOXES: usize = 64;

@@ -49,7 +49,8 @@ pub async fn keep(videos: Folder, posters: Posters, queue: Queue, events: Events
         let late = async {
             smol::Timer::after(pause).await;
         };
-        or(changed, or(late, begun_to_listen(&events))).await;
+        let news = or(begun_to_listen(&events), posters.become_possible());
+        or(changed, or(late, news)).await;
     }
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
 
@@ -40,6 +41,9 @@ const PLACES: [f64; 7] = [0.10, 0.20, 0.35, 0.50, 0.05, 0.70, 0.90];
 /// The same in seconds, of a film that does not tell its length.
 const MOMENTS: [f64; 4] = [10.0, 60.0, 3.0, 0.0];
 
+/// How often the programs are looked for while they are missing.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// The picture in small, by which it is seen whether it is black: width times height, one byte each.
 const SMALL: (u32, u32) = (16, 9);
 
@@ -58,6 +62,8 @@ struct Inner {
     folder: PathBuf,
     videos: Folder,
     free_space: u64,
+    /// Whether new ones are made.
+    wanted: bool,
     programs: Programs,
     queue: Queue,
     known: Mutex<Known>,
@@ -80,6 +86,7 @@ impl Posters {
                 folder: config.state.cache.join(FOLDER),
                 videos,
                 free_space: config.limits.free_space,
+                wanted: config.library.posters,
                 programs,
                 queue,
                 known: Mutex::default(),
@@ -129,8 +136,23 @@ impl Posters {
             && !known.pictures.contains(name)
             && !known.marks.contains(name)
             && !known.tried.contains(name)
+            && self.are_possible()
+    }
+
+    fn are_possible(&self) -> bool {
+        self.inner.wanted
             && self.inner.programs.ffmpeg().available
             && self.inner.programs.ffprobe().available
+    }
+
+    /// Waits until the programs are there, when posters are wanted and they are not.
+    pub(crate) async fn become_possible(&self) {
+        if self.are_possible() || !self.inner.wanted {
+            std::future::pending::<()>().await;
+        }
+        while !self.are_possible() {
+            smol::Timer::after(LOOK).await;
+        }
     }
 
     async fn ask(&self, path: &MediaPath, name: String) {

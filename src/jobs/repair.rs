@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::drive::{Drive, FileId};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::ffmpeg::Programs;
-use crate::ffmpeg::arguments::MENDED_INPUT;
 use crate::ffmpeg::loopback::{Grant, Loopback};
 use crate::ffmpeg::probe;
 use crate::ffmpeg::source::Source;
@@ -22,7 +21,7 @@ use crate::jobs::attempt::{Attempt, Output, require_space};
 use crate::jobs::convert::{disk_failed, not_the_same};
 use crate::jobs::job::{Job, Kind, Made, State};
 use crate::jobs::part::{self, Part, There};
-use crate::jobs::plan::{Plan, is_as_long};
+use crate::jobs::plan::{INPUT, Plan, is_as_long};
 use crate::jobs::queue::Queue;
 use crate::store;
 
@@ -243,12 +242,7 @@ impl Repairs {
             )
         })?;
         let mut part = Part::of(&inner.folder, attempt.id, 0);
-        // AVI has no other timestamps than those that are ignored to mend the rest.
-        let input: &[&str] = match info.container.split(',').any(|name| name == "avi") {
-            true => &["-fflags", "+genpts+discardcorrupt"],
-            false => &MENDED_INPUT,
-        };
-        let arguments = plan.arguments(&source, input, part.path(), &[]);
+        let arguments = plan.arguments(&source, &INPUT, part.path(), &[]);
         let output = Output {
             part: part.path().to_owned(),
             free_space: inner.free_space,

@@ -1,9 +1,10 @@
 //! `/api/jobs`, `/api/jobs/{n}`, `/api/convert/videos/{path}`: what is done in the background, and ending it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http_types::Method;
 use serde_json::{Value, json};
+use smol::future::or;
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::http::{Request, Response, StatusCode};
@@ -19,8 +20,12 @@ use crate::web::{figure, url};
 pub(super) const TOLD: usize = 100;
 const TOLD_AT_MOST: usize = 1_200;
 
+/// How long the disk is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// `GET /api/jobs`: newest first.
-pub(super) fn list(app: &App, request: &Request) -> Result<Response> {
+pub(super) async fn list(app: &App, request: &Request) -> Result<Response> {
+    known(app).await?;
     let limit = match super::query(request, "limit") {
         Some(text) => text.parse().map_err(|_| {
             Error::new(
@@ -34,6 +39,20 @@ pub(super) fn list(app: &App, request: &Request) -> Result<Response> {
     let limit = usize::min(limit, TOLD_AT_MOST);
     let jobs = describe_all(&app.queue, &app.scan.status(), limit);
     Ok(answer::json(StatusCode::Ok, &json!({ "jobs": jobs })))
+}
+
+/// Waits until the queue was read, which takes a moment after the start: a job that is not known yet is not unknown.
+pub(super) async fn known(app: &App) -> Result<()> {
+    let late = async {
+        smol::Timer::after(PATIENCE).await;
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "state_unavailable",
+            "The jobs have not been read from the disk yet; try again in a moment.",
+        )
+        .retry_after(PATIENCE))
+    };
+    or(app.queue.load(), late).await
 }
 
 /// The newest jobs, as they are told. The scan of courses, which is in no queue, comes before them.
@@ -82,7 +101,10 @@ pub(super) async fn one(app: &App, request: &Request, id: JobId) -> Result<Respo
             app.access().require_admin(request)?;
             app.queue.cancel(id).await?
         }
-        _ => app.queue.get(id).ok_or_else(queue::no_such_job)?,
+        _ => {
+            known(app).await?;
+            app.queue.get(id).ok_or_else(queue::no_such_job)?
+        }
     };
     Ok(answer::json(StatusCode::Ok, &job.describe()))
 }

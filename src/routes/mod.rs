@@ -156,7 +156,7 @@ impl App {
             Route::ApiCompatible(target) => compatible::stream(self, request, &target).await,
             Route::ApiPlayable(target) => compatible::playable(self, &target).await,
             Route::ApiHealth => Ok(health::health(self).await),
-            Route::ApiJobs => jobs::list(self, request),
+            Route::ApiJobs => jobs::list(self, request).await,
             Route::ApiJob(id) => jobs::one(self, request, id).await,
             Route::ApiEvents => events::events(self, request),
             Route::ApiConvert(path) => jobs::convert(self, request, &path).await,

@@ -16,6 +16,7 @@ const MP4: &str = "video/mp4";
 /// `POST /api/repair/{id}`: 202 when a job was added, 200 when the copy is there.
 pub(super) async fn start(app: &App, request: &Request, id: &FileId) -> Result<Response> {
     app.access().require_loopback_or_admin(request)?;
+    jobs::known(app).await?;
     let standing = app.repairs.start(id).await?;
     let entry = describe(id, &standing);
     Ok(match &standing {
@@ -26,6 +27,7 @@ pub(super) async fn start(app: &App, request: &Request, id: &FileId) -> Result<R
 
 /// `GET /api/repair-status/{id}`
 pub(super) async fn status(app: &App, id: &FileId) -> Result<Response> {
+    jobs::known(app).await?;
     let standing = app.repairs.standing(id).await.ok_or_else(not_found)?;
     Ok(answer::json(StatusCode::Ok, &describe(id, &standing)))
 }

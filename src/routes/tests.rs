@@ -41,6 +41,7 @@ impl House {
                 videos: videos.clone(),
                 courses: None,
                 keep_originals: false,
+                posters: false,
             },
             drive: config::Drive {
                 credentials: Credentials::None,

@@ -28,7 +28,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Port 0 of 127.0.0.1, and folders of its own for state, cache and videos.
+    /// Port 0 of 127.0.0.1, folders of its own for state, cache and videos, and no posters.
     pub fn new() -> Setup {
         let folder = tempfile::Builder::new()
             .prefix("rill-test-")
@@ -49,6 +49,8 @@ impl Setup {
         .set("state", "dir", &state)
         .set("state", "cache", &cache)
         .set("limits", "free_space", "\"1MiB\"")
+        // They would come between what a test measures.
+        .set("library", "posters", "false")
     }
 
     /// Sets a key of a section to a TOML value, in place of what it was.
