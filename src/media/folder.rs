@@ -19,6 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::media::listing;
 pub use crate::media::listing::{Item, Listing};
 use crate::media::path::MediaPath;
+use crate::media::recent::Recent;
 
 /// How long a listing is taken for true. Long enough that a flood of page views costs one scan,
 /// short enough that a copied file is there when its owner looks.
@@ -42,6 +43,7 @@ pub struct Folder {
 #[derive(Debug)]
 struct Shared {
     root: PathBuf,
+    recent: Recent,
     /// What the last scan found. Held for a few instructions, never across a wait.
     state: Mutex<State>,
 }
@@ -61,6 +63,7 @@ impl Folder {
         Folder {
             shared: Arc::new(Shared {
                 root,
+                recent: Recent::default(),
                 state: Mutex::default(),
             }),
         }
@@ -103,6 +106,20 @@ impl Folder {
         opened
             .map(|file| Arc::new(File::from(file)))
             .map_err(refusal)
+    }
+
+    /// As [`Folder::open`], or the same descriptor as a moment ago: what reads it says where, for its position is
+    /// shared with others.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub async fn open_shared(&self, path: &MediaPath) -> Result<Arc<File>> {
+        if let Some(file) = self.shared.recent.get(path) {
+            return Ok(file);
+        }
+        let file = self.open(path).await?;
+        self.shared.recent.put(path, &file);
+        Ok(file)
     }
 
     /// What the folder holds, as of some seconds ago at most; waits for a scan when that is not known.

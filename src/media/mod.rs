@@ -9,4 +9,5 @@ pub mod listing;
 pub mod path;
 pub mod playable;
 pub mod prober;
+mod recent;
 pub mod subtitle;

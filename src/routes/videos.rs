@@ -54,7 +54,7 @@ pub(super) async fn below(
     path: &MediaPath,
 ) -> Result<Response> {
     let content_type = kind::by_name(path.name());
-    let entity = match folder.open(path).await {
+    let entity = match folder.open_shared(path).await {
         Ok(file) => Entity::file(file, content_type).map_err(|error| {
             Error::internal("The disk does not tell a file's length; check it.").because(error)
         })?,
