@@ -40,13 +40,13 @@ struct Kept {
 impl Recent {
     /// The file at `path`, when it was opened a moment ago and is still what it was.
     pub(super) fn get(&self, path: &MediaPath) -> Option<Arc<File>> {
-        let mut state = self.state();
-        let kept = state.files.get(path)?;
-        if kept.since.elapsed() < KEPT && changed(&kept.file) == Some(kept.changed) {
-            return Some(kept.file.clone());
-        }
-        state.files.remove(path);
-        None
+        let (file, time) = {
+            let state = self.state();
+            let kept = state.files.get(path)?;
+            (kept.since.elapsed() < KEPT).then(|| (kept.file.clone(), kept.changed))?
+        };
+        // The kernel is asked without the lock, for which every other reader would wait.
+        (changed(&file) == Some(time)).then_some(file)
     }
 
     /// Keeps a file that was opened at `path`.
