@@ -35,6 +35,7 @@ use crate::jobs::queue::Queue;
 use crate::jobs::repair::Repairs;
 use crate::jobs::runner::Runner;
 use crate::jobs::scan::Scanner;
+use crate::logging;
 use crate::media::folder::Folder;
 use crate::media::kind;
 use crate::media::prober::Prober;
@@ -274,13 +275,17 @@ async fn reload(drive: &Drive) {
     notify::send(vec![Message::Ready]).await;
 }
 
-/// Tells stdout, for scripts and people who started us by hand, and the log where to go.
+/// Tells stdout, for scripts and people who started us by hand, and the log where to go. A stdout that is the journal
+/// has the log's lines already.
 fn announce(addresses: &[SocketAddr]) {
     let mut stdout = std::io::stdout();
+    let told = logging::journal_reads(&stdout);
     for address in addresses {
         log::info!("listening on http://{address}/");
-        // A closed stdout is no reason to stop serving.
-        let _ = writeln!(stdout, "listening on http://{address}/");
+        if !told {
+            // A closed stdout is no reason to stop serving.
+            let _ = writeln!(stdout, "listening on http://{address}/");
+        }
     }
     let _ = stdout.flush();
 }

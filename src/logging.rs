@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 use log::{Level, Log, Metadata, Record};
 
@@ -80,13 +81,19 @@ pub fn last_words(error: &Error) {
 
 /// Who reads our stderr.
 fn reader() -> Reader {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
-        return Reader::Person;
-    };
-    match rustix::fs::fstat(io::stderr()) {
-        Ok(stat) if same_file(&stream, stat.st_dev, stat.st_ino) => Reader::Journal,
-        _ => Reader::Person,
+    if journal_reads(io::stderr()) {
+        Reader::Journal
+    } else {
+        Reader::Person
     }
+}
+
+/// Whether what is written to `stream` goes into the journal.
+pub fn journal_reads(stream: impl AsFd) -> bool {
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    rustix::fs::fstat(stream).is_ok_and(|stat| same_file(&journal, stat.st_dev, stat.st_ino))
 }
 
 /// `JOURNAL_STREAM` is `DEVICE:INODE`, in decimal (systemd.exec(5)).
