@@ -247,11 +247,13 @@ fn the_maintainer_scripts_are_sh() {
                 .arg(root().join("packaging/deb").join(script)),
         );
     }
-    for script in ["build", "repository"] {
-        output(
-            Command::new("bash")
-                .arg("-n")
-                .arg(root().join("packaging").join(script)),
-        );
+    for script in [
+        "packaging/build",
+        "packaging/repository",
+        "tests/appliance/run",
+        "tests/appliance/inside",
+        "tests/appliance/smoke",
+    ] {
+        output(Command::new("bash").arg("-n").arg(root().join(script)));
     }
 }
