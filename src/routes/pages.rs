@@ -85,8 +85,14 @@ pub(super) async fn home(app: &App, request: &Request) -> Result<Response> {
         1 => films(&app.drive).await,
         _ => Vec::new(),
     };
+    let shown = listing.items.iter().skip((page - 1) * web::PER_PAGE);
+    let posters: Vec<bool> = shown
+        .take(web::PER_PAGE)
+        .map(|item| app.posters.has(item))
+        .collect();
     let markup = web::home(&web::Home {
         listing: &listing,
+        posters: &posters,
         folder: app.videos.root(),
         page,
         pages,

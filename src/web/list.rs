@@ -17,6 +17,8 @@ pub struct Home<'a> {
     pub listing: &'a Listing,
     /// Where the folder is, for who wants to fill it.
     pub folder: &'a Path,
+    /// Whether each item of the page that is shown has a poster.
+    pub posters: &'a [bool],
     /// The page to show, from 1.
     pub page: usize,
     /// How many there are.
@@ -54,6 +56,9 @@ pub fn home(home: &Home<'_>) -> String {
                     li {
                         // The first of a page has the focus: the newest there is.
                         a.item href=(url::video_page(&item.path)) autofocus[at == 0] {
+                            @if home.posters.get(at) == Some(&true) {
+                                img.poster src=(url::poster(&item.path)) alt="" loading="lazy";
+                            }
                             span.name dir="auto" { (figure::title(&item.path.name_text())) }
                             " "
                             span.facts {

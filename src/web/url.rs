@@ -32,6 +32,11 @@ pub fn video(path: &MediaPath) -> String {
     below("/videos", path)
 }
 
+/// A small picture of a local film.
+pub fn poster(path: &MediaPath) -> String {
+    format!("{}.jpg", below("/posters", path))
+}
+
 /// The page that plays a local file.
 pub fn video_page(path: &MediaPath) -> String {
     below("/video", path)
