@@ -325,8 +325,6 @@ impl Bench {
         let name = "bootstrap JSON, gzip, keep-alive";
         line(name, "req/s", median(ours), median(theirs), ">= 1.0");
 
-        self.converting(&rill, &config, &home, rounds)?;
-
         let details = (0..2000).map(|n| {
             let (category, route, course) = (mix(n) % 10, mix(n ^ 7) % 10, mix(n ^ 9) % 6);
             let course = if route % 5 == 0 { 0 } else { course };
@@ -382,65 +380,6 @@ impl Bench {
             rill.rss()?,
             "<= 40",
         );
-        Ok(())
-    }
-
-    /// The slowest of a hundred bootstraps while a film is encoded anew, against nginx beside the same conversion.
-    fn converting(&self, rill: &Server, config: &Path, home: &Path, rounds: usize) -> Result<()> {
-        let film = home.join("videos/old.avi");
-        let picture = "testsrc2=size=1280x720:rate=25:duration=60,noise=alls=20:allf=t";
-        let made = Command::new("ffmpeg")
-            .args([
-                "-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", picture,
-            ])
-            .args(["-c:v", "mpeg4", "-q:v", "5"])
-            .arg(&film)
-            .status()?;
-        check(made.success(), "ffmpeg failed")?;
-        let token = Command::new(beside("../rill")?)
-            .args(["token", "--config"])
-            .arg(config)
-            .output()?;
-        let token = String::from_utf8(token.stdout)?;
-        let admin = format!("Authorization: Bearer {}", token.trim());
-        let act = |method: &str, path: &str| -> Result<String> {
-            let url = format!("http://127.0.0.1:{}{path}", rill.port);
-            let out = Command::new("curl")
-                .args(["-sS", "-X", method, "-H", &admin, &url])
-                .output()?;
-            Ok(String::from_utf8_lossy(&out.stdout).into_owned())
-        };
-        let runs = || -> Result<bool> {
-            Ok(act("GET", "/api/jobs?limit=1")?.contains("\"state\":\"running\""))
-        };
-        act("POST", "/api/convert/videos/old.avi")?;
-        let began = Instant::now();
-        while !runs()? {
-            check(began.elapsed() < Duration::from_secs(30), "no conversion")?;
-            sleep(Duration::from_millis(100));
-        }
-        // Beyond its looking into the file.
-        sleep(Duration::from_secs(2));
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            let path = |path: &str| std::iter::repeat_n(path.to_owned(), 1000);
-            ours.push(percentile_99(rill.port, path("/api/bootstrap"))? * 1e3);
-            theirs.push(percentile_99(self.nginx.port, path("/bootstrap.json"))? * 1e3);
-        }
-        check(runs()?, "the conversion ended before it was measured")?;
-        line(
-            "bootstrap JSON beside a conversion, p99",
-            "ms",
-            median(ours),
-            median(theirs),
-            "<= 1.0",
-        );
-        let job = act("GET", "/api/jobs?limit=1")?;
-        let url = job
-            .split("\"url\":\"")
-            .nth(1)
-            .and_then(|rest| rest.split('"').next());
-        act("DELETE", url.ok_or("a job without an address")?)?;
         Ok(())
     }
 

@@ -30,9 +30,11 @@ use crate::ffmpeg::loopback::Loopback;
 use crate::http::Listener;
 use crate::jobs::events::Events;
 use crate::jobs::gallery;
+use crate::jobs::intake::Intake;
 use crate::jobs::poster::Posters;
 use crate::jobs::queue::Queue;
 use crate::jobs::repair::Repairs;
+use crate::jobs::resumable::Resumable;
 use crate::jobs::runner::Runner;
 use crate::jobs::scan::Scanner;
 use crate::logging;
@@ -136,6 +138,8 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
             Arc::new(move || live.active() > 0)
         },
     );
+    let intake = Intake::new(&config, videos.clone(), ffmpeg.clone(), queue.clone());
+    let resumable = Resumable::new(intake.clone(), database.clone());
     let courses = config.library.courses.clone().map(Folder::new);
     let catalog = Catalog::new(&config).map_err(|error| {
         Error::internal("the kernel gives no memory for a catalog").because(error)
@@ -167,6 +171,8 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         repairs,
         posters: posters.clone(),
         events: events.clone(),
+        intake,
+        resumable: resumable.clone(),
     });
 
     // Beside the start: a disk that is slow or gone must not hold it up, and the log tells what it says.
@@ -210,6 +216,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         queue,
         events.clone(),
     ));
+    let sweeping = executor::spawn(async move { resumable.watch().await });
     let telling = executor::spawn(tell_scan(scanner_told, events.clone()));
     let watchdog = notify::watchdog_interval()
         .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
@@ -226,6 +233,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     drop(scanning);
     drop(telling);
     drop(keeping);
+    drop(sweeping);
     // What runs is ended, and found again at the next start.
     drop(working);
     // Those who listen to events would otherwise stay to the end of their grace.

@@ -24,6 +24,8 @@ pub enum Kind {
     Timeout,
     /// The state of the thing forbids it now: 409.
     Conflict,
+    /// It was there, and will not come back: 410.
+    Gone,
     /// A body without a length where one is needed: 411.
     LengthRequired,
     /// A precondition of the request does not hold: 412.
@@ -38,12 +40,16 @@ pub enum Kind {
     ExpectationFailed,
     /// The Host names another machine: 421.
     Misdirected,
+    /// Somebody else is at it: 423.
+    Locked,
     /// Too many wrong tries: 429.
     TooMany,
     /// A head larger than is read: 431.
     HeadTooLarge,
     /// Withheld by its host for abuse or law: 451.
     Withheld,
+    /// What came is not what was sent: 460, a status of tus and of nobody else.
+    Checksum,
     /// A fault of ours: 500.
     Internal,
     /// A method that is not served: 501.
@@ -71,6 +77,7 @@ impl Kind {
             Kind::MethodNotAllowed => 405,
             Kind::Timeout => 408,
             Kind::Conflict => 409,
+            Kind::Gone => 410,
             Kind::LengthRequired => 411,
             Kind::PreconditionFailed => 412,
             Kind::TooLarge => 413,
@@ -78,9 +85,11 @@ impl Kind {
             Kind::Unsupported => 415,
             Kind::ExpectationFailed => 417,
             Kind::Misdirected => 421,
+            Kind::Locked => 423,
             Kind::TooMany => 429,
             Kind::HeadTooLarge => 431,
             Kind::Withheld => 451,
+            Kind::Checksum => 460,
             Kind::Internal => 500,
             Kind::NotImplemented => 501,
             Kind::BadGateway => 502,

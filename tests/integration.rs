@@ -20,6 +20,8 @@ mod events;
 mod pages;
 mod progress;
 mod repair;
+mod resumable;
+mod upload;
 mod videos;
 
 // ffmpeg, and the media it makes.

@@ -422,26 +422,14 @@ fn a_full_disk_is_refused_before_and_noticed_meanwhile() {
     assert_eq!(names(&daemon.setup().videos()), ["a.mkv"]);
 }
 
-// Twenty moments, in four tests that run beside each other.
-
 #[test]
-fn killed_at_a_first_set_of_moments_a_conversion_ends_with_a_film_that_plays() {
-    killed_at((0..20).step_by(4));
+fn killed_at_any_moment_a_conversion_ends_with_a_film_that_plays() {
+    killed_at((0..20).step_by(2));
 }
 
 #[test]
-fn killed_at_a_second_set_of_moments_it_does_so_too() {
-    killed_at((1..20).step_by(4));
-}
-
-#[test]
-fn killed_at_a_third_set_of_moments_it_does_so_too() {
-    killed_at((2..20).step_by(4));
-}
-
-#[test]
-fn killed_at_a_fourth_set_of_moments_it_does_so_too() {
-    killed_at((3..20).step_by(4));
+fn killed_at_any_other_moment_it_does_so_too() {
+    killed_at((1..20).step_by(2));
 }
 
 fn killed_at(moments: impl Iterator<Item = u64> + Clone) {
@@ -479,7 +467,7 @@ fn killed_at(moments: impl Iterator<Item = u64> + Clone) {
         assert_eq!(probed(&folder.join(&whole[2]), "format=duration").len(), 1);
     }
     let mut browser = Browser::start();
-    for n in moments.step_by(3) {
+    for n in moments.step_by(5) {
         browser.open(&daemon.url(&format!("/video/{n}.mp4")));
         let said = browser.evaluate(PLAY);
         assert!(
@@ -552,12 +540,6 @@ fn films_get_posters_that_are_not_black() {
             .expect("ffmpeg");
         assert!(output.stdout[0] > 30, "{path} is dark: {:?}", output.stdout);
     }
-    let page = daemon.get("/").text();
-    assert!(
-        page.contains("src=\"/posters/a%20b/film.mkv.jpg\""),
-        "{page}"
-    );
-    assert!(!page.contains("/posters/black.mp4.jpg"), "{page}");
     // None of what has no picture; tried once, and not again by asking or by a restart.
     let posters = daemon.setup().path().join("cache/posters");
     let marks = || {

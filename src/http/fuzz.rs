@@ -2,6 +2,7 @@
 
 use crate::http::chunked::Decoder;
 use crate::http::conditional::{Preconditions, Validators};
+use crate::http::form::{Form, Step, WINDOW};
 use crate::http::head::{self, Head};
 use crate::http::{ETag, encoding, range};
 
@@ -63,4 +64,28 @@ pub fn conditional(bytes: &[u8]) {
     let _ = fields.evaluate(validators, 1_700_000_000);
     let _ = fields.range_applies(validators);
     let _ = encoding::accepts_gzip(text);
+}
+
+/// A form, cut where its first byte says.
+pub fn form(bytes: &[u8]) {
+    let Some((&step, form)) = bytes.split_first() else {
+        return;
+    };
+    let mut reader = Form::new(b"b");
+    let mut window = Vec::new();
+    for piece in form.chunks(usize::from(step) + 1) {
+        window.extend_from_slice(piece);
+        loop {
+            let Ok((skip, step)) = reader.step(&window) else {
+                return;
+            };
+            window.drain(..skip);
+            match step {
+                Step::More | Step::End => break,
+                Step::Content(length) => drop(window.drain(..length)),
+                Step::Part(_) | Step::PartEnd => {}
+            }
+        }
+        assert!(window.len() < WINDOW);
+    }
 }

@@ -9,6 +9,7 @@
 //! | `listener`, `registry`, `deadlines` | accepting, counting, ending late connections |
 //! | `conn`, `wire`, `send` | one connection: its order, its socket, its bytes out |
 //! | `head`, `body`, `chunked`, `request` | what comes in; the parsers are pure |
+//! | `form`, `parameters` | a form with files in it, as it comes in; pure too |
 //! | `respond`, `date` | what goes out |
 //! | `entity`, `range`, `conditional`, `etag`, `encoding`, `multipart`, `bytes` | RFC 9110 |
 
@@ -22,9 +23,11 @@ mod deadlines;
 mod encoding;
 mod entity;
 mod etag;
+pub mod form;
 mod head;
 mod listener;
 mod multipart;
+mod parameters;
 mod range;
 mod registry;
 mod request;
@@ -42,7 +45,7 @@ pub use entity::{ByteStream, Chunk, Entity, RangeSource};
 pub use etag::ETag;
 pub use listener::{Listener, Service, Stats};
 pub use multipart::Parts;
-pub use request::{Peer, Request};
+pub use request::{Peer, Request, body_error};
 pub use respond::{Body, Response};
 
 pub use http_types::{Method, StatusCode};

@@ -203,7 +203,7 @@ impl Request {
         let mut body = self.body();
         let mut piece = [0; 8 * 1024];
         loop {
-            let n = body.read(&mut piece).await.map_err(read_failed)?;
+            let n = body.read(&mut piece).await.map_err(body_error)?;
             if n == 0 {
                 return Ok(bytes);
             }
@@ -229,7 +229,8 @@ fn too_large(limit: u64) -> Error {
     )
 }
 
-fn read_failed(error: io::Error) -> Error {
+/// What a failure to read the body of a request means.
+pub fn body_error(error: io::Error) -> Error {
     let (kind, code, sentence) = match error.kind() {
         io::ErrorKind::InvalidData => (
             Kind::BadRequest,

@@ -68,6 +68,8 @@ impl fmt::Debug for Body {
 #[derive(Debug)]
 pub struct Response {
     pub(crate) status: StatusCode,
+    /// What is said instead of a status that http-types does not know.
+    pub(crate) spoken: Option<(u16, &'static str)>,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Body,
     /// What a HEAD says of the body that it does not make.
@@ -79,6 +81,7 @@ impl Response {
     pub fn new(status: StatusCode) -> Response {
         Response {
             status,
+            spoken: None,
             headers: Vec::new(),
             body: Body::Empty,
             length: None,
@@ -90,6 +93,13 @@ impl Response {
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Says another status than the one it is: one of an extension of HTTP, of three digits, in the class of the other.
+    #[must_use]
+    pub fn spoken(mut self, code: u16, reason: &'static str) -> Response {
+        self.spoken = Some((code, reason));
         self
     }
 
@@ -159,7 +169,9 @@ pub(crate) fn write_head(
     delimiter: Delimiter,
     persistence: Persistence,
 ) {
-    let code = response.status as u16;
+    let (code, phrase) = response
+        .spoken
+        .unwrap_or((response.status as u16, reason(response.status)));
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&[
         b'0' + (code / 100) as u8,
@@ -167,7 +179,7 @@ pub(crate) fn write_head(
         b'0' + (code % 10) as u8,
         b' ',
     ]);
-    out.extend_from_slice(reason(response.status).as_bytes());
+    out.extend_from_slice(phrase.as_bytes());
     out.extend_from_slice(b"\r\nDate: ");
     out.extend_from_slice(&date::current());
     out.extend_from_slice(b"\r\n");

@@ -114,8 +114,6 @@ impl Attempt {
                 Err(error) => return Err(io_failed(&error)),
             }
             if looked.elapsed() < LOOK {
-                // One that talks without end must not keep the thread from its other tasks.
-                smol::future::yield_now().await;
                 continue;
             }
             let passed = looked.elapsed();
@@ -129,22 +127,20 @@ impl Attempt {
                 }
                 self.tell(&last, output.duration, paused);
             }
-            if last.out_time != trace.out_time {
-                trace.out_time = last.out_time;
-                idle = Duration::ZERO;
+            if looked_at_disk.elapsed() >= LOOK_AT_DISK {
+                looked_at_disk = Instant::now();
+                let now = Trace {
+                    out_time: last.out_time,
+                    file: self.look_at_disk(output).await?,
+                };
+                if now != trace {
+                    trace = now;
+                    idle = Duration::ZERO;
+                }
             }
             if !paused {
                 // A machine that slept, or a scheduler that forgot us, is no hanging program.
                 idle += passed.min(2 * LOOK);
-            }
-            // Before it is given up, too: what is written without a report is seen there alone.
-            if idle >= self.stall || looked_at_disk.elapsed() >= LOOK_AT_DISK {
-                looked_at_disk = Instant::now();
-                let file = self.look_at_disk(output).await?;
-                if file != trace.file {
-                    trace.file = file;
-                    idle = Duration::ZERO;
-                }
             }
             if idle >= self.stall {
                 child.kill();

@@ -28,6 +28,7 @@ pub async fn keep(videos: Folder, posters: Posters, queue: Queue, events: Events
     let mut last: Option<Arc<Listing>> = None;
     loop {
         let changed = queue.changed();
+        let touched = videos.touched();
         let listing = videos.list().await;
         let same = last
             .as_ref()
@@ -50,6 +51,7 @@ pub async fn keep(videos: Folder, posters: Posters, queue: Queue, events: Events
             smol::Timer::after(pause).await;
         };
         let news = or(begun_to_listen(&events), posters.become_possible());
+        let changed = or(changed, touched);
         or(changed, or(late, news)).await;
     }
 }

@@ -6,18 +6,21 @@
 //! attempt  one run of ffmpeg, watched                 part     the file that it writes
 //! plan     which streams become what (pure)           convert, repair, poster   the three kinds of work
 //! gallery  looks after the folder of videos           scan     reads the course tree into the catalog
+//! intake   takes in what is uploaded                  resumable   uploads that go on where they broke off
 //! ```
 
 mod attempt;
 mod convert;
 pub mod events;
 pub mod gallery;
+pub mod intake;
 pub mod job;
 mod part;
 mod plan;
 pub mod poster;
 pub mod queue;
 pub mod repair;
+pub mod resumable;
 pub mod runner;
 pub mod scan;
 

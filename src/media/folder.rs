@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use event_listener::{Event, EventListener};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use smol::channel::Receiver;
@@ -44,6 +45,8 @@ pub struct Folder {
 struct Shared {
     root: PathBuf,
     recent: Recent,
+    /// Rung when somebody says that the folder changed.
+    news: Event,
     /// What the last scan found. Held for a few instructions, never across a wait.
     state: Mutex<State>,
 }
@@ -55,6 +58,8 @@ struct State {
     stale_at: Option<Instant>,
     /// Present while a scan runs, which holds the sender: its end, however it ends, wakes all who wait.
     scanning: Option<Receiver<()>>,
+    /// How often somebody said that the folder changed.
+    changes: u64,
 }
 
 impl Folder {
@@ -64,6 +69,7 @@ impl Folder {
             shared: Arc::new(Shared {
                 root,
                 recent: Recent::default(),
+                news: Event::new(),
                 state: Mutex::default(),
             }),
         }
@@ -143,6 +149,20 @@ impl Folder {
         self.shared.state().listing.clone()
     }
 
+    /// Says that the folder was changed: the next listing is read anew.
+    pub fn changed(&self) {
+        let mut state = self.shared.state();
+        state.changes += 1;
+        state.stale_at = None;
+        drop(state);
+        self.shared.news.notify(usize::MAX);
+    }
+
+    /// Resolves when somebody says that the folder changed, after this call.
+    pub fn touched(&self) -> EventListener {
+        self.shared.news.listen()
+    }
+
     /// The scan that runs, or else one that is started. It goes on when those who wait for it leave, so that a
     /// slow disk is read by one scan at a time and not by one for each of them.
     fn scanning(&self, state: &mut State) -> Receiver<()> {
@@ -156,6 +176,7 @@ impl Folder {
         let shared = self.shared.clone();
         smol::unblock(move || {
             let began = Instant::now();
+            let changes = shared.state().changes;
             let found = listing::scan(&shared.root);
             let now = Instant::now();
             let mut state = shared.state();
@@ -164,7 +185,9 @@ impl Folder {
                 Some(old) if old.same_files(&found) && old.free == found.free => Some(old),
                 _ => Some(Arc::new(found)),
             };
-            state.stale_at = Some(now + FRESH.max((now - began) * SCAN_SHARE));
+            // What changed meanwhile may have been passed by already.
+            let fresh = now + FRESH.max((now - began) * SCAN_SHARE);
+            state.stale_at = (state.changes == changes).then_some(fresh);
             state.scanning = None;
             drop(state);
             drop(running);

@@ -21,11 +21,13 @@ pub(super) const COOKIE: &str = "rill_admin";
 const HOME_SUFFIXES: &[&str] = &["local", "lan", "home", "fritz.box", "home.arpa"];
 
 /// What scripts of allowed origins may read of an answer beside the CORS-safelisted headers (Fetch section 3.3.3).
-const EXPOSED: &str =
-    "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified, Retry-After";
+const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, ETag, Last-Modified, Location, Retry-After, \
+     Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Expires, \
+     Upload-Length, Upload-Metadata, Upload-Offset";
 
 /// What they may send.
-const SENDABLE: &str = "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range";
+const SENDABLE: &str = "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range, Tus-Resumable, \
+     Upload-Checksum, Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, X-Requested-With";
 
 /// The rules, over what is configured.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +153,11 @@ impl<'a> Access<'a> {
                 "This changes the box and asks for the admin token; log in at /login with what `rill token` shows.",
             )),
         }
+    }
+
+    /// Whether the request comes from the admin's browser: for what a page shows, not for what it does.
+    pub(super) fn is_admin(&self, request: &Request) -> bool {
+        cookie(request).is_some_and(|value| self.admin.cookie_matches(value))
     }
 
     /// Lets this machine's own programs through, and the admin. What a proxy on this machine passes

@@ -25,8 +25,8 @@ const PAGE_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self';
 const FAILURE_POLICY: &str =
     "default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'";
 
-/// What a page with a player may do beside: run this daemon's own script, which tells it the position, and show files of
-/// this daemon in a frame, where [`FILE_POLICY`] holds.
+/// What a page with a script may do beside: run this daemon's own, talk to this daemon, and show files of it in a frame,
+/// where [`FILE_POLICY`] holds.
 const PLAYER_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; \
      script-src 'self'; connect-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -60,7 +60,7 @@ fn of_policy(status: StatusCode, policy: &'static str, markup: String) -> Respon
         .body(HTML, Body::Text(markup.into_bytes()))
 }
 
-/// A page with a player, and the script that remembers how far it played.
+/// A page with a script of ours: one with a player, and the script that remembers how far it played; or one that sends files.
 pub(super) fn player_page(markup: String) -> Response {
     of_policy(StatusCode::Ok, PLAYER_POLICY, markup)
 }
@@ -68,7 +68,10 @@ pub(super) fn player_page(markup: String) -> Response {
 /// A failure as an answer: JSON, or a plain page where the request is a browser's navigation.
 pub fn error_response(request: Option<&Request>, error: &Error) -> Response {
     let code = error.kind().status();
-    let status = StatusCode::try_from(code).unwrap_or(StatusCode::InternalServerError);
+    let status = StatusCode::try_from(code).unwrap_or(match error.kind() {
+        Kind::Checksum => StatusCode::BadRequest,
+        _ => StatusCode::InternalServerError,
+    });
     let mut response = if request.is_some_and(wants_page) {
         let way = match error.kind() {
             Kind::Unauthorized => Some(("Log in", "/login")),
@@ -85,6 +88,9 @@ pub fn error_response(request: Option<&Request>, error: &Error) -> Response {
         }
         json(status, &Value::Object(fields))
     };
+    if error.kind() == Kind::Checksum {
+        response = response.spoken(code, "Checksum Mismatch");
+    }
     if error.kind() == Kind::Unauthorized {
         // RFC 9110 section 11.6.1: a 401 says how to authenticate.
         response = response.header("www-authenticate", "Bearer realm=\"rill\"");

@@ -1,4 +1,4 @@
-//! `/style.css`, `/player.js`, `/favicon.ico`, `/robots.txt`: what every page or browser asks for.
+//! `/style.css`, `/player.js`, `/upload.js`, `/favicon.ico`, `/robots.txt`: what every page or browser asks for.
 
 use std::sync::{Arc, LazyLock};
 
@@ -28,6 +28,17 @@ pub(super) async fn player(request: &Request) -> Result<Response> {
     static SCRIPT: LazyLock<Arc<Bytes>> =
         LazyLock::new(|| Arc::new(Bytes::new(web::player::SCRIPT.as_bytes().to_vec())));
     let named = super::query(request, "v").is_some_and(|hash| hash == web::player::hash());
+    let keep = if named { FOR_EVER } else { "no-cache" };
+    Entity::bytes(SCRIPT.clone(), "text/javascript; charset=utf-8")
+        .header("cache-control", keep)
+        .respond(request)
+        .await
+}
+
+pub(super) async fn upload(request: &Request) -> Result<Response> {
+    static SCRIPT: LazyLock<Arc<Bytes>> =
+        LazyLock::new(|| Arc::new(Bytes::new(web::upload::SCRIPT.as_bytes().to_vec())));
+    let named = super::query(request, "v").is_some_and(|hash| hash == web::upload::hash());
     let keep = if named { FOR_EVER } else { "no-cache" };
     Entity::bytes(SCRIPT.clone(), "text/javascript; charset=utf-8")
         .header("cache-control", keep)

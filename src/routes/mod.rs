@@ -9,6 +9,7 @@ mod answer;
 mod assets;
 mod catalog;
 mod catalog_pages;
+mod changes;
 mod compatible;
 mod drive;
 mod events;
@@ -24,6 +25,8 @@ pub mod route;
 mod shelf;
 mod subtitles;
 mod target;
+mod upload;
+mod uploads;
 mod videos;
 mod watched;
 
@@ -45,9 +48,11 @@ use crate::ffmpeg::live::LiveStreams;
 use crate::ffmpeg::loopback::Loopback;
 use crate::http::{Listener, Request, Response, Service, StatusCode};
 use crate::jobs::events::Events;
+use crate::jobs::intake::Intake;
 use crate::jobs::poster::Posters;
 use crate::jobs::queue::Queue;
 use crate::jobs::repair::Repairs;
+use crate::jobs::resumable::Resumable;
 use crate::jobs::scan::{ScanStatus, Scanner};
 use crate::media::folder::Folder;
 use crate::media::prober::Prober;
@@ -103,6 +108,10 @@ pub struct App {
     pub repairs: Repairs,
     /// Small pictures of films.
     pub posters: Posters,
+    /// Takes in what is uploaded.
+    pub intake: Intake,
+    /// Uploads that may go on later.
+    pub resumable: Resumable,
     /// What happens, for those who listen.
     pub events: Events,
 }
@@ -138,7 +147,8 @@ impl App {
             _ => {}
         }
         if method == Method::Options {
-            return Ok(access.preflight(request, &route));
+            let response = access.preflight(request, &route);
+            return Ok(uploads::advertise(self, &route, response));
         }
         if !route.methods().contains(&method) {
             return Ok(answer::method_not_allowed(request, &route));
@@ -147,7 +157,17 @@ impl App {
         match route {
             Route::Home => pages::home(self, request).await,
             Route::VideoPage(path) => pages::video(self, request, &path).await,
-            Route::Video(path) => videos::file(self, request, &path).await,
+            Route::Video(path) => match method {
+                Method::Put => upload::put(self, request, &path).await,
+                Method::Delete => changes::delete(self, request, &path).await,
+                _ => videos::file(self, request, &path).await,
+            },
+            Route::VideoDelete(path) => changes::delete_page(self, request, &path).await,
+            Route::VideoRename(path) => changes::rename(self, request, &path).await,
+            Route::Upload => upload::upload(self, request).await,
+            Route::UploadScript => assets::upload(request).await,
+            Route::ApiUploads => uploads::create(self, request).await,
+            Route::ApiUpload(id) => uploads::one(self, request, &id).await,
             Route::DrivePage(id) => pages::drive(self, request, &id).await,
             Route::DriveFile(id) => drive::file(self, request, &id).await,
             Route::DriveSubtitle(id) => drive::subtitle(self, request, &id).await,
@@ -202,7 +222,7 @@ impl Service for App {
             Ok(response) => (response, None),
             Err(error) => (error_response(Some(request), &error), Some(error)),
         };
-        let response = self.access().share(request, response);
+        let response = uploads::mark(request, self.access().share(request, response));
         answer::log(request, &response, error.as_ref(), began.elapsed());
         response
     }

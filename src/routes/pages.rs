@@ -85,14 +85,8 @@ pub(super) async fn home(app: &App, request: &Request) -> Result<Response> {
         1 => films(&app.drive).await,
         _ => Vec::new(),
     };
-    let shown = listing.items.iter().skip((page - 1) * web::PER_PAGE);
-    let posters: Vec<bool> = shown
-        .take(web::PER_PAGE)
-        .map(|item| app.posters.has(item))
-        .collect();
     let markup = web::home(&web::Home {
         listing: &listing,
-        posters: &posters,
         folder: app.videos.root(),
         page,
         pages,
@@ -134,6 +128,10 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
             )
         }),
         notice: None,
+        change: app.access().is_admin(request).then(|| web::Change {
+            rename: url::rename(path),
+            delete: url::delete(path),
+        }),
     });
     Ok(answer::page(StatusCode::Ok, markup))
 }
@@ -191,6 +189,7 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
         back: "/".to_owned(),
         previous: None,
         next: None,
+        change: None,
         facts: Some(figure::facts(metadata.size, modified, metadata.duration_ms)),
         notice,
     });

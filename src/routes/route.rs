@@ -5,6 +5,7 @@ use percent_encoding::percent_decode;
 
 use crate::drive::FileId;
 use crate::jobs::job::JobId;
+use crate::media::kind;
 use crate::media::path::MediaPath;
 use crate::routes::target::Target;
 use crate::store::progress::Profile;
@@ -82,6 +83,18 @@ pub enum Route {
     ClassPage(CourseRefs, ClassRefs),
     /// `/player.js?v={hash}`
     PlayerScript,
+    /// `/upload`: the form that sends files.
+    Upload,
+    /// `/upload.js?v={hash}`
+    UploadScript,
+    /// `/api/uploads`: begins an upload that may go on later.
+    ApiUploads,
+    /// `/api/uploads/{id}`: goes on with it, and tells how it stands.
+    ApiUpload(String),
+    /// `/videos/{path}/delete`: asks whether it is meant, and deletes.
+    VideoDelete(MediaPath),
+    /// `/videos/{path}/rename`: asks for a name, and renames.
+    VideoRename(MediaPath),
     /// `/login`: asks for the admin token, and sets the cookie.
     Login,
     /// `/logout`: takes the cookie back.
@@ -153,6 +166,13 @@ impl Route {
         let segments: Vec<&[u8]> = segments.iter().map(Vec::as_slice).collect();
         match segments.as_slice() {
             [b"video", path @ ..] => media(path, Route::VideoPage),
+            // Films have names with an extension: what is called otherwise may well be in a folder of that name.
+            [b"videos", path @ .., name, b"delete"] if is_media(name) => {
+                media(&[path, &[*name]].concat(), Route::VideoDelete)
+            }
+            [b"videos", path @ .., name, b"rename"] if is_media(name) => {
+                media(&[path, &[*name]].concat(), Route::VideoRename)
+            }
             [b"videos", path @ ..] => media(path, Route::Video),
             [b"watch", b"drive", id] => drive(id, Route::DrivePage),
             [b"drive", b"files", id] => drive(id, Route::DriveFile),
@@ -185,6 +205,10 @@ impl Route {
             [b"courses"] => Route::Courses,
             [b"courses", b"files", path @ ..] => media(path, Route::CourseFile),
             [b"player.js"] => Route::PlayerScript,
+            [b"upload"] => Route::Upload,
+            [b"upload.js"] => Route::UploadScript,
+            [b"api", b"uploads"] => Route::ApiUploads,
+            [b"api", b"uploads", id] => upload(id),
             [b"login"] => Route::Login,
             [b"logout"] => Route::Logout,
             [b"style.css"] => Route::Style,
@@ -197,7 +221,18 @@ impl Route {
     /// The methods that the route answers beside OPTIONS. None where nothing is.
     pub fn methods(&self) -> &'static [Method] {
         match self {
-            Route::Login => &[Method::Get, Method::Head, Method::Post],
+            Route::Login | Route::Upload | Route::VideoDelete(_) | Route::VideoRename(_) => {
+                &[Method::Get, Method::Head, Method::Post]
+            }
+            Route::Video(_) => &[Method::Get, Method::Head, Method::Put, Method::Delete],
+            Route::ApiUploads => &[Method::Post],
+            Route::ApiUpload(_) => &[
+                Method::Get,
+                Method::Head,
+                Method::Post,
+                Method::Patch,
+                Method::Delete,
+            ],
             Route::Logout => &[Method::Post],
             Route::ApiRefresh => &[Method::Get, Method::Head, Method::Post],
             Route::ApiProgress => &[Method::Get, Method::Head, Method::Post, Method::Patch],
@@ -334,6 +369,19 @@ fn target(segments: &[&[u8]], route: fn(Target) -> Route) -> Route {
     }
 }
 
+fn is_media(name: &[u8]) -> bool {
+    kind::of_name(name) != kind::Kind::Other
+}
+
+/// An id as we give it: 32 digits of hex.
+fn upload(id: &[u8]) -> Route {
+    let digits = id.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match std::str::from_utf8(id) {
+        Ok(id) if digits && id.len() == 32 => Route::ApiUpload(id.to_owned()),
+        _ => Route::NotFound,
+    }
+}
+
 fn profile(name: &[u8]) -> Route {
     let named = std::str::from_utf8(name)
         .ok()
@@ -438,6 +486,26 @@ mod tests {
             ),
             ("/api/profiles/a%3Cb", Route::NotFound),
             ("/api/profiles/%20", Route::NotFound),
+            ("/upload", Route::Upload),
+            ("/upload.js", Route::UploadScript),
+            ("/api/uploads", Route::ApiUploads),
+            (
+                "/api/uploads/0123456789abcdef0123456789abcdef",
+                Route::ApiUpload("0123456789abcdef0123456789abcdef".to_owned()),
+            ),
+            ("/api/uploads/", Route::NotFound),
+            ("/api/uploads/..%2fx", Route::NotFound),
+            (
+                "/api/uploads/0123456789ABCDEF0123456789abcdef",
+                Route::NotFound,
+            ),
+            (
+                "/videos/a/b.mp4/delete",
+                Route::VideoDelete(path(b"a/b.mp4")),
+            ),
+            ("/videos/b.mkv/rename", Route::VideoRename(path(b"b.mkv"))),
+            ("/videos/a/rename", Route::Video(path(b"a/rename"))),
+            ("/videos/delete", Route::Video(path(b"delete"))),
             ("/login", Route::Login),
             ("/logout", Route::Logout),
             ("/style.css", Route::Style),

@@ -72,9 +72,11 @@ impl House {
         fs::create_dir(&config.state.dir).unwrap();
         let drive = Drive::new(&config, crate::media::kind::content_type);
         let database = Database::of(&config.state.dir);
+        let database_of_uploads = database.clone();
         let (videos, ffmpeg) = (Folder::new(videos), Programs::new(&config.ffmpeg));
         let queue = Queue::new(database.clone(), Events::new());
         let loopback = Loopback::new();
+        let intake = Intake::new(&config, videos.clone(), ffmpeg.clone(), queue.clone());
         let app = App {
             repairs: Repairs::new(
                 &config,
@@ -105,6 +107,8 @@ impl House {
             ),
             queue,
             events: Events::new(),
+            resumable: Resumable::new(intake.clone(), database_of_uploads),
+            intake,
             config,
         };
         app.admin.token().unwrap();

@@ -14,6 +14,7 @@ const STEPS: &[(&str, &str)] = &[
     ("jobs", super::queue::SCHEMA),
     ("probes", super::probes::SCHEMA),
     ("notes of jobs", super::queue::NOTE),
+    ("uploads", super::uploads::SCHEMA),
 ];
 
 /// Facts are what a room remembers of itself in a line of text, under a name that begins with the room's.

@@ -4,11 +4,15 @@ pub mod atomic;
 pub mod blocks;
 pub mod database;
 mod migrations;
+pub mod part;
 pub mod probes;
 pub mod progress;
 pub mod queue;
 pub mod scan_state;
+pub mod sink;
+pub mod space;
 pub mod token;
+pub mod uploads;
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;

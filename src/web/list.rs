@@ -17,8 +17,6 @@ pub struct Home<'a> {
     pub listing: &'a Listing,
     /// Where the folder is, for who wants to fill it.
     pub folder: &'a Path,
-    /// Whether each item of the page that is shown has a poster.
-    pub posters: &'a [bool],
     /// The page to show, from 1.
     pub page: usize,
     /// How many there are.
@@ -45,7 +43,7 @@ pub fn home(home: &Home<'_>) -> String {
                 p.problem {
                     "Nothing is here yet. Copy videos or music into "
                     code { (home.folder.display()) }
-                    " and open this page again."
+                    ", or upload them, and open this page again."
                 }
             }
             @if items.is_empty() {
@@ -56,9 +54,6 @@ pub fn home(home: &Home<'_>) -> String {
                     li {
                         // The first of a page has the focus: the newest there is.
                         a.item href=(url::video_page(&item.path)) autofocus[at == 0] {
-                            @if home.posters.get(at) == Some(&true) {
-                                img.poster src=(url::poster(&item.path)) alt="" loading="lazy";
-                            }
                             span.name dir="auto" { (figure::title(&item.path.name_text())) }
                             " "
                             span.facts {
@@ -95,7 +90,10 @@ pub fn home(home: &Home<'_>) -> String {
                     }
                 }
             }
-            p { a.button href="/courses" { "Courses" } }
+            p {
+                a.button href="/courses" { "Courses" }
+                a.button href="/upload" { "Upload" }
+            }
             p.facts { (home.drive) }
         },
     )

@@ -12,6 +12,7 @@ mod lesson;
 mod list;
 pub mod player;
 pub mod style;
+pub mod upload;
 pub mod url;
 mod watch;
 
@@ -20,7 +21,8 @@ use maud::{DOCTYPE, Markup, html};
 pub use courses::{Card, CoursePage, Library, Mark, Pager, Section, course, library};
 pub use lesson::{Lesson, lesson};
 pub use list::{Home, PER_PAGE, home};
-pub use watch::{Compatible, Notice, Track, Watch, watch};
+pub use upload::{Sent, delete, rename, sent, upload};
+pub use watch::{Change, Compatible, Notice, Track, Watch, watch};
 
 /// The page that asks for the admin token; `wrong` says what was wrong with the last one.
 pub fn login(next: &str, wrong: Option<&str>) -> String {
@@ -75,6 +77,9 @@ fn page_again(title: &str, again: Option<u32>, content: Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="dark";
+                // Under the `no-referrer` of every answer a browser says of its own forms that they come from nowhere
+                // (`Origin: null`, Fetch section 3.2), and they would be refused as another site's. Others are told no more.
+                meta name="referrer" content="same-origin";
                 @if let Some(again) = again {
                     meta http-equiv="refresh" content=(again);
                 }

@@ -32,14 +32,19 @@ pub fn video(path: &MediaPath) -> String {
     below("/videos", path)
 }
 
-/// A small picture of a local film.
-pub fn poster(path: &MediaPath) -> String {
-    format!("{}.jpg", below("/posters", path))
-}
-
 /// The page that plays a local file.
 pub fn video_page(path: &MediaPath) -> String {
     below("/video", path)
+}
+
+/// Where a file is deleted.
+pub fn delete(path: &MediaPath) -> String {
+    format!("{}/delete", video(path))
+}
+
+/// Where a file is renamed.
+pub fn rename(path: &MediaPath) -> String {
+    format!("{}/rename", video(path))
 }
 
 /// What a request for a file on Drive has in its query that insists on one Google takes for malware.

@@ -31,6 +31,8 @@ pub struct Watch {
     pub facts: Option<String>,
     /// What stands in the way, and the way past it.
     pub notice: Option<Notice>,
+    /// Where the admin renames and deletes it; `None` for everybody else.
+    pub change: Option<Change>,
 }
 
 /// What stands in the way of playing, and where to go on all the same.
@@ -42,6 +44,15 @@ pub struct Notice {
     pub label: String,
     /// Where it leads.
     pub url: String,
+}
+
+/// Where a file is changed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// URL of the page that renames it.
+    pub rename: String,
+    /// URL of the page that deletes it.
+    pub delete: String,
 }
 
 /// A version of what the page plays, for screens that cannot play the file.
@@ -120,6 +131,12 @@ pub fn watch(watch: &Watch) -> String {
             p {
                 a.button href=(watch.back) { "Back to the list" }
                 a.button href=(url::with(&watch.source, "download=1")) download { "Download" }
+            }
+            @if let Some(change) = &watch.change {
+                p {
+                    a.button href=(change.rename) { "Rename" }
+                    a.button href=(change.delete) { "Delete" }
+                }
             }
         },
     )
@@ -226,6 +243,7 @@ mod tests {
             next: None,
             facts: None,
             notice: None,
+            change: None,
         });
         assert!(!page.contains("<script"), "{page}");
         assert!(
