@@ -16,6 +16,7 @@ mod http_wire;
 mod access;
 mod api;
 mod catalog;
+mod catalog_pages;
 mod events;
 mod pages;
 mod progress;

@@ -114,7 +114,7 @@ impl Browser {
     }
 
     /// Calls a method of the protocol and returns its result, passing over events.
-    fn call(&mut self, method: &str, parameters: Value) -> Value {
+    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.last += 1;
         let id = self.last;
         let mut message = json!({ "id": id, "method": method, "params": parameters });

@@ -12,6 +12,7 @@ use smol::future::or;
 
 use super::lock::Lock;
 use super::{CATALOG, DRIVE, Inner, LOCAL, OUTLINE, Scanner, follow, local, publish};
+use crate::catalog::IMPORTED;
 use crate::error::{Error, Result};
 
 /// Between two looks. A lecture shall show within a minute; half of that is left for the answer.
@@ -165,6 +166,7 @@ impl Inner {
     async fn needs_scan(&self) -> Result<bool> {
         let (root, local) = (self.root.clone(), self.local.clone());
         let catalog = self.folder.join(CATALOG);
+        let imported = self.folder.join(IMPORTED);
         self.known(move |state| {
             let mut needed = false;
             let mut begun = false;
@@ -181,7 +183,8 @@ impl Inner {
                 begun |= complete.is_some();
                 needed |= complete.is_none_or(|scan| scan.root != name);
             }
-            Ok(needed && (begun || !catalog.exists() || publish::is_ours(&catalog)))
+            let none = !catalog.exists() && !imported.exists();
+            Ok(needed && (begun || none || publish::is_ours(&catalog)))
         })
         .await
     }
