@@ -121,6 +121,16 @@ fn the_whole_is_sent_as_it_is_with_its_twin() {
 #[test]
 fn every_answer_has_a_tag_a_304_a_head_and_gzip_when_asked() {
     let daemon = over(&HOUSEHOLD_CUT.json());
+    let watched: Vec<String> = (0..100)
+        .map(|n| format!("\"course/{n}\":{{\"watchTime\":{n}}}"))
+        .collect();
+    let watched = format!("{{{}}}", watched.join(","));
+    let mut client = daemon.client();
+    let head = "POST /api/progress HTTP/1.1\r\nHost: localhost\r\nContent-Length:";
+    client
+        .send(format!("{head} {}\r\n\r\n{watched}", watched.len()))
+        .unwrap();
+    assert_eq!(client.response("POST").status(), 200);
     for target in [
         "/api/bootstrap",
         "/api/courses",
@@ -128,6 +138,7 @@ fn every_answer_has_a_tag_a_304_a_head_and_gzip_when_asked() {
         "/api/cache-meta",
         "/api/search?q=python",
         "/api/self-check-drive",
+        "/api/progress",
     ] {
         let mut client = daemon.client();
         let plain = client.get(target);
@@ -180,6 +191,58 @@ fn every_answer_has_a_tag_a_304_a_head_and_gzip_when_asked() {
         let refused = client.request("GET", target, &[("Accept-Encoding", "gzip;q=0")]);
         assert_eq!(refused.header("content-encoding"), None, "{target}");
     }
+}
+
+#[test]
+fn every_route_says_what_it_takes() {
+    let setup = Setup::new();
+    let courses = setup.path().join("courses");
+    std::fs::create_dir(&courses).unwrap();
+    std::fs::write(courses.join("1. A.mp4"), "film").unwrap();
+    std::fs::write(setup.path().join("state/catalog.json"), TINY.json()).unwrap();
+    let daemon = setup
+        .set("library", "courses", &format!("{courses:?}"))
+        .start();
+    let look = ["GET", "HEAD"];
+    let act = ["GET", "HEAD", "POST"];
+    let table: [(&str, &[&str]); 12] = [
+        ("/api/bootstrap", &look),
+        ("/api/courses", &look),
+        ("/api/course-detail/0/0/0", &look),
+        ("/api/course-detail/0/0", &look),
+        ("/api/cache-meta", &look),
+        ("/api/search?q=x", &look),
+        ("/api/self-check-drive", &look),
+        ("/api/refresh", &act),
+        ("/courses", &look),
+        ("/course/0/0/0", &look),
+        ("/watch/0/0/0/0/0", &look),
+        ("/courses/files/1.%20A.mp4", &look),
+    ];
+    for (target, takes) in table {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
+            let answer = daemon
+                .client()
+                .request(method, target, &[("Content-Length", "0")]);
+            let allowed = takes.contains(&method);
+            assert_eq!(answer.status() == 405, !allowed, "{method} {target}");
+            if !allowed {
+                assert_eq!(answer.code(), "method_not_allowed", "{method} {target}");
+                let allow = answer.header("allow").unwrap_or_default().to_owned();
+                assert_eq!(allow, format!("{}, OPTIONS", takes.join(", ")), "{target}");
+            }
+        }
+        let options = daemon.client().request("OPTIONS", target, &[]);
+        assert_eq!(options.status(), 204, "{target}");
+    }
+    // HEAD asks, and starts nothing.
+    assert_eq!(
+        daemon
+            .client()
+            .request("HEAD", "/api/refresh?scan=1", &[])
+            .status(),
+        200
+    );
 }
 
 /// A library whose entries can be named in every way, and some that get in each other's way.

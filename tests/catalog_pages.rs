@@ -158,7 +158,21 @@ fn a_text_that_drive_does_not_give_says_so_in_its_place() {
     );
 }
 
-/// Presses Tab from the first focus until it comes round; what had the focus, and whether each showed it.
+/// Waits until the style sheet is there and something has the focus, which is when a page is drawn.
+fn drawn(browser: &mut Browser) {
+    let drawn = browser.evaluate(
+        r"(async () => {
+            const drawn = () => document.activeElement !== document.body && document.styleSheets.length > 0
+                && getComputedStyle(document.documentElement).backgroundColor !== 'rgba(0, 0, 0, 0)';
+            const end = Date.now() + 30000;
+            while (!drawn() && Date.now() < end) await new Promise(done => setTimeout(done, 25));
+            return drawn();
+        })()",
+    );
+    assert_eq!(drawn, true);
+}
+
+/// Gives the focus to one thing after the other; whether each takes it, and shows it.
 const ROUND: &str = r"(async () => {
     const named = element => element.id || element.getAttribute('name') || element.getAttribute('href') || element.tagName;
     // A link within the player is for engines that have none.
@@ -194,6 +208,7 @@ fn everything_is_reached_by_keys_and_shows_that_it_is() {
             usize::from(target == LECTURE)
         );
         assert!(!text.contains(" onclick") && !text.contains("<script>"));
+        drawn(&mut browser);
         let first = browser.evaluate("document.activeElement.tagName");
         assert!(first == "A" || first == "VIDEO", "{target}: {first}");
         let seen = browser.evaluate(ROUND);
@@ -226,6 +241,7 @@ fn no_page_is_wider_than_a_phone() {
             LECTURE,
         ] {
             browser.open(&daemon.url(target));
+            drawn(&mut browser);
             let looked = browser.evaluate(
                 "({ wide: document.documentElement.scrollWidth, view: window.innerWidth, \
                     font: parseFloat(getComputedStyle(document.body).fontSize), \

@@ -41,6 +41,7 @@ mod fake_drive;
 
 // The scan of course trees.
 mod scan;
+mod scan_follow;
 mod scan_hostile;
 mod scan_shown;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Client, Response};
 use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::disk::Disk;
 
 const TARGET: &str = "/api/progress";
 
@@ -155,6 +155,80 @@ fn what_is_refused_changes_nothing() {
     );
     assert_eq!((reply.status(), reply.code().as_str()), (403, "cross_site"));
     assert_eq!(kept(&daemon), first);
+}
+
+#[test]
+fn beacons_come_from_our_own_pages_alone() {
+    let daemon = Daemon::start();
+    let own = format!("http://{}", daemon.address);
+    let target = "/api/progress?merge=1&profile=Ana";
+    // What a browser sends beside `navigator.sendBeacon(url, text)`, and programs that send none of it.
+    for (n, headers) in [
+        format!("Origin: {own}\r\nSec-Fetch-Site: same-origin\r\n"),
+        "Sec-Fetch-Site: same-origin\r\n".to_owned(),
+        "Sec-Fetch-Site: none\r\n".to_owned(),
+        String::new(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let headers = format!("Content-Type: text/plain;charset=UTF-8\r\n{headers}");
+        let body = format!("{{\"k{n}\":{{\"watchTime\":{n}}}}}");
+        let mut client = daemon.client();
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: {}\r\n{headers}",
+            daemon.address
+        );
+        let sent = client.send(format!(
+            "{head}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        sent.unwrap();
+        saved(&client.response("POST"));
+    }
+    let before = daemon.get("/api/progress?profile=Ana").json();
+    assert_eq!(before.as_object().map(serde_json::Map::len), Some(4));
+    for headers in [
+        "Origin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\n",
+        "Origin: null\r\n",
+        "Origin: http://localhost.evil.example\r\n",
+        "Origin: http://localhost:1\r\nOrigin: http://localhost\r\n",
+        "Sec-Fetch-Site: cross-site\r\n",
+    ] {
+        for method in ["POST", "PATCH"] {
+            let headers = format!("Content-Type: text/plain\r\n{headers}");
+            let reply = send_with(&daemon, method, target, &headers, "{\"evil\":{}}");
+            assert_eq!(
+                (reply.status(), reply.code().as_str()),
+                (403, "cross_site"),
+                "{method} {headers}"
+            );
+        }
+    }
+    assert_eq!(daemon.get("/api/progress?profile=Ana").json(), before);
+}
+
+#[test]
+fn a_clock_that_was_years_off_freezes_nothing() {
+    let daemon = Daemon::start();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis() as u64;
+    let years = 2 * 365 * 86_400_000;
+    let tell = |date: u64, time: u64| {
+        let entry = json!({"a": {"status": "in_progress", "watchTime": time, "lastWatched": date}});
+        saved(&send(&daemon, "PATCH", TARGET, &entry.to_string()));
+        kept(&daemon)["a"]["watchTime"].as_u64().unwrap()
+    };
+    assert_eq!(tell(now - 60_000, 50), 50);
+    // A television two years ahead, then one in another time zone, then a phone whose clock is right.
+    assert_eq!(tell(now + years, 100), 100);
+    assert_eq!(tell(now + years + 10_000, 110), 110);
+    assert_eq!(tell(now + 7_200_000, 120), 120);
+    assert_eq!(tell(now, 130), 130);
+    // What is older is older.
+    assert_eq!(tell(now - 30_000, 60), 130);
 }
 
 #[test]
@@ -482,37 +556,13 @@ fn a_clean_stop_leaves_one_file() {
     assert_eq!(kept(&on(state.path())), json!({"a": {"watchTime": 10}}));
 }
 
-/// A small disk of its own; `None` where this user may not mount one.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn new(size: &str) -> Option<Disk> {
-        let folder = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(folder.path())
-            .output();
-        match mounted {
-            Ok(done) if done.status.success() => Some(Disk(folder)),
-            _ => None,
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
 #[test]
 fn a_full_disk_keeps_what_was() {
     // Where nothing may be mounted, the unit test with a bounded database stands for it.
     let Some(disk) = Disk::new("1m") else { return };
-    let daemon = on(disk.0.path());
+    let daemon = on(disk.path());
     saved(&send(&daemon, "POST", TARGET, "{\"a\":{\"watchTime\":9}}"));
-    let filler = disk.0.path().join("filler");
+    let filler = disk.path().join("filler");
     let _ = std::fs::write(&filler, vec![0; 2 << 20]);
     let large = format!("{{\"b\":{{\"note\":\"{}\"}}}}", "x".repeat(15_000));
     for method in ["PATCH", "POST"] {
@@ -530,10 +580,10 @@ fn a_full_disk_keeps_what_was() {
     // Full already at the start, and later not.
     drop(daemon);
     for name in ["rill.db", "rill.db-wal", "rill.db-shm"] {
-        let _ = std::fs::remove_file(disk.0.path().join(name));
+        let _ = std::fs::remove_file(disk.path().join(name));
     }
     let _ = std::fs::write(&filler, vec![0; 2 << 20]);
-    let daemon = on(disk.0.path());
+    let daemon = on(disk.path());
     assert_eq!(
         send(&daemon, "PATCH", TARGET, "{\"a\":{}}").code(),
         "no_space"

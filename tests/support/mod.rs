@@ -5,6 +5,7 @@
 //! - `drive`: Google Drive and its token endpoint on loopback, with faults on demand
 //! - `catalog`: files that list courses, of any size
 //! - `course_tree`: course trees of any size, for the fake Drive and as a local folder
+//! - `disk`: a disk of a few megabytes, to be filled
 //! - `media`: films and music of every kind, made once by ffmpeg
 //! - `events`: a reader of server-sent events
 //! - `processes`: what a daemon has started, and whether it has ended
@@ -21,6 +22,7 @@ pub mod catalog;
 pub mod client;
 pub mod course_tree;
 pub mod daemon;
+pub mod disk;
 pub mod drive;
 pub mod events;
 pub mod media;
