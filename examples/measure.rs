@@ -25,6 +25,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Size of the big file, local and on the stand-in for Drive.
 const GIB: u64 = 1 << 30;
 
+/// Size of the file that is uploaded.
+const UPLOAD: u64 = 512 << 20;
+
 /// Kernel ticks a second, in which `/proc/PID/stat` counts (fixed at 100 on Linux).
 const TICKS: f64 = 100.0;
 
@@ -38,11 +41,11 @@ fn main() -> Result<()> {
             "--only" => {
                 only = args
                     .next()
-                    .ok_or("--only wants files, json, catalog, drive, live or memory")?
+                    .ok_or("--only wants files, json, catalog, drive, live, upload or memory")?
             }
             _ => {
                 println!(
-                    "tests/perf/run [--rounds N] [--only files|json|catalog|drive|live|memory]"
+                    "tests/perf/run [--rounds N] [--only files|json|catalog|drive|live|upload|memory]"
                 );
                 return Ok(());
             }
@@ -65,6 +68,9 @@ fn main() -> Result<()> {
     }
     if wanted("catalog") {
         bench.catalog(rounds)?;
+    }
+    if wanted("upload") {
+        bench.upload(rounds)?;
     }
     if wanted("drive") {
         bench.drive_throughput(rounds)?;
@@ -272,6 +278,60 @@ impl Bench {
             median(theirs),
             ">= 1.0",
         );
+        Ok(())
+    }
+
+    /// `curl -T` of half a GiB, until it is on the disk: rill answers when it is, nginx's copy is synced afterwards.
+    fn upload(&self, rounds: usize) -> Result<()> {
+        let folder = &self.folder.0;
+        fs::create_dir_all(folder.join("dav"))?;
+        let source = folder.join("upload.mp3");
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/clips/Tune.mp3");
+        let mut song = fs::read(clip)?;
+        song.resize(UPLOAD as usize, 0x55);
+        fs::write(&source, song)?;
+        let output = Command::new(beside("../rill")?)
+            .args(["token", "--config"])
+            .arg(folder.join("rill.toml"))
+            .output()?;
+        let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let put = |server: &Server, path: &str, copy: &Path, sync: bool| -> Result<(f64, f64)> {
+            let before = server.cpu()?;
+            let started = Instant::now();
+            let status = Command::new("curl")
+                .args(["-sS", "--fail", "-o", "/dev/null", "-H"])
+                .arg(format!("Authorization: Bearer {token}"))
+                .arg("-T")
+                .arg(&source)
+                .arg(format!("http://127.0.0.1:{}{path}", server.port))
+                .status()?;
+            check(status.success(), "curl -T")?;
+            if sync {
+                check(Command::new("sync").arg(copy).status()?.success(), "sync")?;
+            }
+            let seconds = started.elapsed().as_secs_f64();
+            check(fs::metadata(copy)?.len() == UPLOAD, "not all of it came")?;
+            fs::remove_file(copy)?;
+            let gigabytes = UPLOAD as f64 / 1e9;
+            Ok((gigabytes / seconds, (server.cpu()? - before) / gigabytes))
+        };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let copy = folder.join("videos/upload.mp3");
+            ours.push(put(&self.rill, "/videos/upload.mp3", &copy, false)?);
+            let copy = folder.join("dav/upload.mp3");
+            theirs.push(put(&self.nginx, "/dav/upload.mp3", &copy, true)?);
+        }
+        let speed = |runs: &[(f64, f64)]| median(runs.iter().map(|r| r.0).collect());
+        let cpu = |runs: &[(f64, f64)]| median(runs.iter().map(|r| r.1).collect());
+        line(
+            "upload, on the disk",
+            "GB/s",
+            speed(&ours),
+            speed(&theirs),
+            ">= 1.0",
+        );
+        line("upload, CPU", "s/GB", cpu(&ours), cpu(&theirs), "<= 1.0");
         Ok(())
     }
 
@@ -820,7 +880,8 @@ fn start_nginx(folder: &Path) -> Result<Server> {
                types {{ video/mp4 mp4; application/json json; }}\n\
                server {{ listen 127.0.0.1:{port}; root {dir}/static; gzip_static on;\n\
                  location /videos/ {{ alias {dir}/videos/; }}\n\
-                 location /ranges/ {{ alias {dir}/videos/; tcp_nopush off; }} }}\n\
+                 location /ranges/ {{ alias {dir}/videos/; tcp_nopush off; }}
+                 location /dav/ {{ alias {dir}/dav/; dav_methods PUT DELETE; client_max_body_size 0; }} }}\n\
              }}\n"
         ),
     )?;
