@@ -44,6 +44,12 @@ fn health_and_the_empty_shelf_tell_of_a_scan() {
         (&running["lastFinished"], &running["error"]),
         (&Value::Null, &Value::Null)
     );
+    // The list of jobs has it, too.
+    let job = || daemon.get("/api/jobs").json()["jobs"][0].clone();
+    assert_eq!(
+        (&job()["kind"], &job()["state"]),
+        (&"scan".into(), &"running".into())
+    );
     let page = daemon.get("/courses").text();
     assert!(page.contains("The courses are being scanned: "), "{page}");
     assert!(
@@ -54,6 +60,10 @@ fn health_and_the_empty_shelf_tell_of_a_scan() {
     fake.end(slow);
     assert!(eventually(SOON, || scan()["state"] == "idle"));
     let done = scan();
+    assert_eq!(
+        (&job()["kind"], &job()["state"]),
+        (&"scan".into(), &"completed".into())
+    );
     assert_eq!(done["folders"], tree.folders());
     assert_eq!(done["failed"], 0);
     assert!(
