@@ -7,11 +7,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use crate::jobs::job::JobId;
+use crate::store::part::rename_free;
 
 /// How the names begin and end; [`sweep`] knows them by it. Uploads under way have names of their own.
 const PREFIX: &str = ".rill-job-";
@@ -38,10 +40,13 @@ pub(crate) enum There {
 }
 
 impl Part {
-    /// The `number`th file of a job, in `folder`. Nothing is made yet.
+    /// The `number`th file of a job, in `folder`, under a name that no other attempt has: one that failed may still be
+    /// having its files removed. Nothing is made yet.
     pub(crate) fn of(folder: &Path, job: JobId, number: usize) -> Part {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
         Part {
-            path: folder.join(format!("{PREFIX}{job}-{number}{SUFFIX}")),
+            path: folder.join(format!("{PREFIX}{job}-{made}-{number}{SUFFIX}")),
             kept: false,
         }
     }
@@ -57,24 +62,10 @@ impl Part {
         File::open(&self.path)?.sync_all()?;
         match there {
             There::Replaced => fs::rename(&self.path, target)?,
-            There::Spared => {
-                match rustix::fs::renameat_with(
-                    CWD,
-                    &self.path,
-                    CWD,
-                    target,
-                    RenameFlags::NOREPLACE,
-                ) {
-                    Ok(()) => {}
-                    Err(Errno::EXIST) => return Ok(false),
-                    // A file system without the flag (FAT, an old NFS): the race it closes stays open there.
-                    Err(Errno::INVAL | Errno::NOSYS) => match target.symlink_metadata() {
-                        Ok(_) => return Ok(false),
-                        Err(_) => fs::rename(&self.path, target)?,
-                    },
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            There::Spared => match rename_free(CWD, &self.path, CWD, target) {
+                Err(Errno::EXIST) => return Ok(false),
+                renamed => renamed?,
+            },
         }
         self.kept = true;
         sync_folder(target)?;

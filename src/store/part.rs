@@ -118,8 +118,17 @@ pub fn rename_free(
     match rustix::fs::renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
         // A file system without the flag (NFS, ntfs3). A second link is refused in one step as well.
         Err(Errno::INVAL | Errno::NOSYS) => {
-            rustix::fs::linkat(&from_folder, from, &to_folder, to, AtFlags::empty())?;
-            rustix::fs::unlinkat(&from_folder, from, AtFlags::empty())
+            match rustix::fs::linkat(&from_folder, from, &to_folder, to, AtFlags::empty()) {
+                Ok(()) => rustix::fs::unlinkat(&from_folder, from, AtFlags::empty()),
+                // One without links either (FAT): the race stays open there.
+                Err(Errno::PERM | Errno::OPNOTSUPP) => {
+                    match rustix::fs::statat(&to_folder, to, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(_) => Err(Errno::EXIST),
+                        Err(_) => rustix::fs::renameat(&from_folder, from, &to_folder, to),
+                    }
+                }
+                Err(error) => Err(error),
+            }
         }
         renamed => renamed,
     }
