@@ -13,7 +13,7 @@ use crate::media::folder::{Item, Listing};
 use crate::media::kind;
 use crate::media::language;
 use crate::media::path::MediaPath;
-use crate::routes::{App, Target, answer, compatible, drive};
+use crate::routes::{App, Target, answer, compatible, drive, repair};
 use crate::sys::executor;
 use crate::web::{self, figure, url};
 
@@ -174,17 +174,26 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
         label: "Play it all the same".to_owned(),
         url: insist(url::drive_page(&link)),
     });
-    let source = match despite_abuse {
+    // A copy that was mended plays on any screen, and from this disk.
+    let mended = repair::mended(app, &metadata.id, metadata.modified).await;
+    let compatible = match &mended {
+        Some(_) => None,
+        None => compatible::choice(app, request, &Target::Drive(metadata.id.clone()), kind).await,
+    };
+    let content_type = match &mended {
+        Some(_) => repair::MP4.to_owned(),
+        None => metadata.mime_type.clone(),
+    };
+    let source = mended.unwrap_or_else(|| match despite_abuse {
         true => insist(url::drive_file(&link)),
         false => url::drive_file(&link),
-    };
+    });
     let markup = web::watch(&web::Watch {
         title: figure::title(&metadata.name),
         kind,
         source,
-        content_type: metadata.mime_type.clone(),
-        compatible: compatible::choice(app, request, &Target::Drive(metadata.id.clone()), kind)
-            .await,
+        content_type,
+        compatible,
         tracks: with_default(tracks, request),
         back: "/".to_owned(),
         previous: None,

@@ -1,5 +1,7 @@
 //! `/api/repair/{id}`, `/api/repair-status/{id}`, `/api/repaired/{id}`: local, mended copies of files on Drive.
 
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
 use crate::drive::FileId;
@@ -11,7 +13,7 @@ use crate::routes::{App, answer, jobs, videos};
 use crate::web::figure;
 
 /// The type of every copy.
-const MP4: &str = "video/mp4";
+pub(super) const MP4: &str = "video/mp4";
 
 /// `POST /api/repair/{id}`: 202 when a job was added, 200 when the copy is there.
 pub(super) async fn start(app: &App, request: &Request, id: &FileId) -> Result<Response> {
@@ -62,6 +64,14 @@ pub(super) fn health(app: &App) -> Value {
         "diskUsageMB": megabytes(figures.used),
         "diskLimitMB": megabytes(figures.limit),
     })
+}
+
+/// Where the mended copy of a file plays, when there is one that is as new as the file.
+pub(super) async fn mended(app: &App, id: &FileId, modified: Option<SystemTime>) -> Option<String> {
+    let copy = app.repairs.copy(id).await?;
+    modified
+        .is_none_or(|modified| modified <= copy.made)
+        .then(|| url(id))
 }
 
 /// Where the copy of a file is.
