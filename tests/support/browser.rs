@@ -96,9 +96,10 @@ impl Browser {
         panic!("{url} never became a document");
     }
 
-    /// Runs an expression in the page, waits when it is a promise, and returns its value.
+    /// Runs an expression in the page, waits when it is a promise, and returns its value; null when the page gave way
+    /// to another one meanwhile.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let answer = self.call(
+        let answer = self.ask(
             "Runtime.evaluate",
             json!({
                 "expression": expression,
@@ -107,6 +108,12 @@ impl Browser {
                 "userGesture": true,
             }),
         );
+        let answer = match answer {
+            Err(refusal) if refusal["message"] == "Inspected target navigated or closed" => {
+                return Value::Null;
+            }
+            answer => answer.expect("an expression is evaluated"),
+        };
         if let Some(wrong) = answer.get("exceptionDetails") {
             panic!("{expression}\n{wrong:#}");
         }
@@ -115,6 +122,11 @@ impl Browser {
 
     /// Calls a method of the protocol and returns its result, passing over events.
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.ask(method, parameters)
+            .unwrap_or_else(|refusal| panic!("{method} is refused: {refusal}"))
+    }
+
+    fn ask(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.last += 1;
         let id = self.last;
         let mut message = json!({ "id": id, "method": method, "params": parameters });
@@ -127,8 +139,10 @@ impl Browser {
                 .unwrap_or_else(|error| panic!("no answer to {method}: {error}"));
             let answer: Value = serde_json::from_slice(&text).expect("CDP is JSON");
             if answer["id"] == json!(id) {
-                assert_eq!(answer.get("error"), None, "{method} is granted");
-                return answer["result"].clone();
+                return match answer.get("error") {
+                    Some(refusal) => Err(refusal.clone()),
+                    None => Ok(answer["result"].clone()),
+                };
             }
         }
     }
