@@ -434,6 +434,9 @@ fn python() -> PathBuf {
             .status()
             .is_ok_and(|status| status.success())
     };
+    // Each test is a process of its own: one makes it, the others wait for it.
+    let lock = fs::File::create(place.with_extension("lock")).expect("the target folder is ours");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
     if has_it(&python) {
         return python;
     }
