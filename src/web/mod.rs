@@ -5,6 +5,7 @@
 //! remote's Back key leads where it should. Engines go back to 2014: see `style`.
 //! What a page says comes in as plain values; nothing here asks the disk or Google.
 
+mod asset;
 mod courses;
 pub mod figure;
 pub mod icon;

@@ -1,21 +1,15 @@
 //! The script of the pages that play a class, and its name. Without it they play all the same, and forget how far.
 
-use std::fmt::Write;
 use std::sync::LazyLock;
+
+use crate::web::asset;
 
 /// The script.
 pub const SCRIPT: &str = include_str!("player.js");
 
 /// The hash of the script, in hex: a browser that has kept this one need not ask again.
 pub fn hash() -> &'static str {
-    static HASH: LazyLock<String> = LazyLock::new(|| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, SCRIPT.as_bytes());
-        let mut hex = String::new();
-        for byte in digest.as_ref().iter().take(8) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
-    });
+    static HASH: LazyLock<String> = LazyLock::new(|| asset::hash(SCRIPT));
     &HASH
 }
 

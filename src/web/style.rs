@@ -1,24 +1,15 @@
 //! The style sheet, and its name.
 
-use std::fmt::Write;
 use std::sync::LazyLock;
+
+use crate::web::asset;
 
 /// The style sheet of every page.
 pub const SHEET: &str = include_str!("style.css");
 
 /// The hash of the sheet, in hex: a browser that has kept this one need not ask again.
 pub fn hash() -> &'static str {
-    static HASH: LazyLock<String> = LazyLock::new(|| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, SHEET.as_bytes());
-        digest
-            .as_ref()
-            .iter()
-            .take(8)
-            .fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
-    });
+    static HASH: LazyLock<String> = LazyLock::new(|| asset::hash(SHEET));
     &HASH
 }
 

@@ -1,25 +1,17 @@
 //! The pages of uploads, and of what the admin changes: forms that work without a script.
 
-use std::fmt::Write;
 use std::sync::LazyLock;
 
 use maud::html;
 
-use crate::web::page;
+use crate::web::{asset, page};
 
 /// What the page of uploads runs: progress, several files, drag and drop, and going on after a break.
 pub const SCRIPT: &str = include_str!("upload.js");
 
 /// The hash of the script, in hex.
 pub fn hash() -> &'static str {
-    static HASH: LazyLock<String> = LazyLock::new(|| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, SCRIPT.as_bytes());
-        let mut hex = String::new();
-        for byte in digest.as_ref().iter().take(8) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
-    });
+    static HASH: LazyLock<String> = LazyLock::new(|| asset::hash(SCRIPT));
     &HASH
 }
 
