@@ -41,7 +41,7 @@ use crate::logging;
 use crate::media::folder::Folder;
 use crate::media::kind;
 use crate::media::prober::Prober;
-use crate::routes::{App, Readers, Subtitles, VideosJson, describe_scan};
+use crate::routes::{App, Indexes, Readers, Subtitles, VideosJson, describe_scan};
 use crate::store::database::Database;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
@@ -165,6 +165,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         prober: Prober::new(ffmpeg.clone(), database.clone()),
         live,
         videos_json: VideosJson::default(),
+        indexes: Indexes::default(),
         subtitles: Subtitles::default(),
         progress: progress.clone(),
         queue: queue.clone(),

@@ -23,6 +23,7 @@ mod progress;
 mod repair;
 mod resumable;
 mod upload;
+mod video_folders;
 mod videos;
 
 // ffmpeg, and the media it makes.

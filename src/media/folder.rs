@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use smol::channel::Receiver;
 
 use crate::error::{Error, Kind, Result};
+use crate::media::contents::{self, Contents};
 use crate::media::listing;
 pub use crate::media::listing::{Item, Listing};
 use crate::media::path::MediaPath;
@@ -142,6 +143,35 @@ impl Folder {
         // Nothing is ever sent: the wait ends when the scan drops its sender.
         let _ = scan.recv().await;
         self.known().unwrap_or_default()
+    }
+
+    /// What lies in the folder at `path` now, in the whole folder when there is none. Blocks.
+    ///
+    /// # Errors
+    /// `not_found` (404), `not_readable` (403), `busy` (503), and `videos_missing` (503) when the whole is not there.
+    pub fn contents(&self, path: Option<&MediaPath>) -> Result<Contents> {
+        if path.is_some_and(MediaPath::is_hidden) {
+            return Err(not_found());
+        }
+        contents::read(self.root(), path).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound && !self.root().is_dir() {
+                return Error::new(
+                    Kind::Unavailable,
+                    "videos_missing",
+                    "The video folder is not there; plug its disk in, or set library.videos to another.",
+                );
+            }
+            refusal(Errno::from_io_error(&error).unwrap_or(Errno::NOENT))
+        })
+    }
+
+    /// Whether a folder lies at `path`.
+    pub async fn has_folder(&self, path: &MediaPath) -> bool {
+        if path.is_hidden() {
+            return false;
+        }
+        let (shared, path) = (self.shared.clone(), path.clone());
+        smol::unblock(move || listing::entries(&shared.root, Some(&path)).is_ok()).await
     }
 
     /// What the last scan found, however old; `None` before the first.

@@ -183,7 +183,7 @@ pub(crate) fn scan(root: &Path) -> Listing {
 }
 
 /// What lies in a folder below the root, and never in one that a link has put in its place since it was seen.
-fn entries(root: &Path, folder: Option<&MediaPath>) -> io::Result<fs::ReadDir> {
+pub(super) fn entries(root: &Path, folder: Option<&MediaPath>) -> io::Result<fs::ReadDir> {
     let Some(folder) = folder else {
         return fs::read_dir(root);
     };
@@ -224,7 +224,7 @@ fn unreadable(place: &Path, error: &io::Error) -> String {
 }
 
 /// Orders names as people do: without regard to case, and `2` before `10`.
-fn natural(a: &MediaPath, b: &MediaPath) -> std::cmp::Ordering {
+pub(super) fn natural(a: &MediaPath, b: &MediaPath) -> std::cmp::Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
     while let (Some(&x), Some(&y)) = (left.first(), right.first()) {
         if x.is_ascii_digit() && y.is_ascii_digit() {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a URL or a page; `routes` decodes the one and `web` writes the other.
 
+pub mod contents;
 pub mod folder;
 pub mod kind;
 pub mod language;

@@ -14,11 +14,11 @@ use crate::web;
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 
 /// The type of every page.
-const HTML: &str = "text/html; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 
 /// What a page may do: show pictures, media and the style sheet of this daemon, and send forms to it. It
 /// has no script.
-const PAGE_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; \
+pub(super) const PAGE_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// A failure may stand in a frame of a page of ours: of a summary that Drive does not give, its sentence shows there.

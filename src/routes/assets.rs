@@ -54,12 +54,13 @@ pub(super) async fn icon(request: &Request) -> Result<Response> {
         .await
 }
 
-/// A household's films are in no search engine's interest.
+/// A household's films are in no search engine's interest. wget obeys as well: it may copy the films, and nothing else.
+const ROBOTS: &[u8] =
+    b"User-agent: Wget\nAllow: /videos/\nDisallow: /\n\nUser-agent: *\nDisallow: /\n";
+
+/// What programs that follow links by themselves may read.
 pub(super) fn robots() -> Response {
     Response::new(StatusCode::Ok)
         .header("cache-control", A_DAY)
-        .body(
-            "text/plain; charset=utf-8",
-            Body::Text(b"User-agent: *\nDisallow: /\n".to_vec()),
-        )
+        .body("text/plain; charset=utf-8", Body::Text(ROBOTS.to_vec()))
 }

@@ -14,6 +14,7 @@ mod compatible;
 mod drive;
 mod events;
 mod health;
+mod index;
 mod jobs;
 mod login;
 mod pages;
@@ -61,6 +62,7 @@ use crate::store::token::Admin;
 
 pub use access::Access;
 pub use answer::error_response;
+pub use index::Indexes;
 pub use readers::Readers;
 pub use route::Route;
 pub use subtitles::Subtitles;
@@ -98,6 +100,8 @@ pub struct App {
     pub live: LiveStreams,
     /// `/api/videos` as it was last written; begins as its `Default`.
     pub videos_json: VideosJson,
+    /// Lists of folders that are being sent; begins as its `Default`.
+    pub indexes: Indexes,
     /// Subtitles that are being sent; begins as its `Default`.
     pub subtitles: Subtitles,
     /// How far everything was watched, by whom.
@@ -162,6 +166,8 @@ impl App {
                 Method::Delete => changes::delete(self, request, &path).await,
                 _ => videos::file(self, request, &path).await,
             },
+            Route::Videos => Ok(index::to_folder(request, None)),
+            Route::VideoFolder(path) => index::folder(self, request, path).await,
             Route::VideoDelete(path) => changes::delete_page(self, request, &path).await,
             Route::VideoRename(path) => changes::rename(self, request, &path).await,
             Route::Upload => upload::upload(self, request).await,

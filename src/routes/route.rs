@@ -19,6 +19,10 @@ pub enum Route {
     VideoPage(MediaPath),
     /// `/videos/{path}`: its bytes; `?download=1` saves them. A `.vtt` may be made of a `.srt`.
     Video(MediaPath),
+    /// `/videos`: leads to `/videos/`.
+    Videos,
+    /// `/videos/` and `/videos/{path}/`: what lies in a folder, for programs that walk it.
+    VideoFolder(Option<MediaPath>),
     /// `/watch/drive/{id}`: plays a file on Drive.
     DrivePage(FileId),
     /// `/drive/files/{id}`: its bytes; `?download=1` saves them.
@@ -141,7 +145,7 @@ const READ: &[Method] = &[Method::Get, Method::Head];
 impl Route {
     /// Reads a raw path, as it stands in the request: percent-encoded, beginning with `/`.
     ///
-    /// Nothing is normalised: `.`, `..`, empty segments and encoded slashes are found nowhere, so that
+    /// Nothing is normalised but a plain `.` among the segments: `..`, `%2e`, empty segments (but the last of a folder) and encoded slashes are found nowhere, so that
     /// no two readers of a URL can disagree about what it names (RFC 3986 section 6.2.2.3 leaves that to browsers).
     pub fn decode(path: &str) -> Route {
         match path {
@@ -155,8 +159,13 @@ impl Route {
         if let Some(route) = catalog(raw) {
             return route;
         }
+        let (raw, is_folder) = match raw.strip_suffix('/') {
+            Some(raw) => (raw, true),
+            None => (raw, false),
+        };
         let mut segments = Vec::new();
-        for segment in raw.split('/') {
+        // rclone writes `./` before a name with a colon, lest it be taken for a scheme (RFC 3986 section 4.2).
+        for segment in raw.split('/').filter(|segment| *segment != ".") {
             match decode_segment(segment) {
                 Segment::Sound(bytes) => segments.push(bytes),
                 Segment::Elsewhere(_) => return Route::NotFound,
@@ -165,6 +174,12 @@ impl Route {
         }
         let segments: Vec<&[u8]> = segments.iter().map(Vec::as_slice).collect();
         match segments.as_slice() {
+            [b"videos"] if is_folder => Route::VideoFolder(None),
+            [b"videos", path @ ..] if is_folder => {
+                media(path, |path| Route::VideoFolder(Some(path)))
+            }
+            _ if is_folder => Route::NotFound,
+            [b"videos"] => Route::Videos,
             [b"video", path @ ..] => media(path, Route::VideoPage),
             // Films have names with an extension: what is called otherwise may well be in a folder of that name.
             [b"videos", path @ .., name, b"delete"] if is_media(name) => {
@@ -526,10 +541,26 @@ mod tests {
             ("videos/a", Route::NotFound),
             ("//", Route::NotFound),
             ("//videos/a", Route::NotFound),
-            ("/videos", Route::NotFound),
-            ("/videos/", Route::NotFound),
+            ("/videos", Route::Videos),
+            ("/videos/", Route::VideoFolder(None)),
+            ("/videos/a/%20/", Route::VideoFolder(Some(path(b"a/ ")))),
+            (
+                "/videos/a.mp4/delete/",
+                Route::VideoFolder(Some(path(b"a.mp4/delete"))),
+            ),
+            ("/videos//", Route::NotFound),
+            ("/videos/a//", Route::NotFound),
+            ("/videos/../", Route::NotFound),
+            ("/videos/a%2f/", Route::NotFound),
+            ("/videos/%00/", Route::Malformed),
+            ("/video/a.mp4/", Route::NotFound),
             ("/videos//a", Route::NotFound),
-            ("/videos/./a", Route::NotFound),
+            ("/videos/./a: b.mp4", Route::Video(path(b"a: b.mp4"))),
+            ("/videos/%2e/a", Route::NotFound),
+            ("/videos/./../a", Route::NotFound),
+            ("/videos/.", Route::Videos),
+            ("/.", Route::NotFound),
+            ("/./", Route::NotFound),
             ("/videos/../a", Route::NotFound),
             ("/videos/%2e%2e/a", Route::NotFound),
             ("/videos/.%2E/a", Route::NotFound),
@@ -628,7 +659,9 @@ mod tests {
             if let Some(path) = MediaPath::new(&bytes) {
                 let url = crate::web::url::video(&path);
                 prop_assert!(url.is_ascii());
-                prop_assert_eq!(Route::decode(&url), Route::Video(path));
+                prop_assert_eq!(Route::decode(&url), Route::Video(path.clone()));
+                let url = crate::web::url::folder(Some(&path));
+                prop_assert_eq!(Route::decode(&url), Route::VideoFolder(Some(path)));
             }
         }
     }

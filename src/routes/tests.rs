@@ -99,6 +99,7 @@ impl House {
             prober: Prober::new(Programs::new(&config.ffmpeg), database.clone()),
             live: LiveStreams::new(2),
             videos_json: VideosJson::default(),
+            indexes: Indexes::default(),
             subtitles: Subtitles::default(),
             progress: Progress::new(
                 database,
@@ -347,7 +348,7 @@ fn nothing_outside_the_folder_is_served() {
         "/videos//secret.mp4",
         "/videos/link.mp4",
         "/videos/%2fetc%2fpasswd",
-        "/videos/.",
+        "/videos/%2e",
         "/videos/..",
     ] {
         assert_eq!(house.get(url).error(), refused(404, "not_found"), "{url}");

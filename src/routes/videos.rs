@@ -14,7 +14,7 @@ use crate::media::folder::{Folder, Listing};
 use crate::media::path::MediaPath;
 use crate::media::{kind, subtitle};
 use crate::routes::subtitles::Subtitles;
-use crate::routes::{App, answer};
+use crate::routes::{App, answer, index};
 use crate::web::{figure, url};
 
 /// `/api/videos` as it was last written. Sent again, with its gzip twin, until the folder changes.
@@ -41,9 +41,14 @@ impl VideosJson {
     }
 }
 
-/// A file below the folder, or a `.vtt` made of the `.srt` that lies there instead.
+/// A file below the folder, the list of a folder, or a `.vtt` made of the `.srt` that lies there instead.
 pub(super) async fn file(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
-    below(app, &app.videos, request, path).await
+    match below(app, &app.videos, request, path).await {
+        Err(error) if error.code() == "not_found" && app.videos.has_folder(path).await => {
+            Ok(index::to_folder(request, Some(path)))
+        }
+        answer => answer,
+    }
 }
 
 /// As [`file()`], below any folder.

@@ -44,6 +44,21 @@ pub fn timestamp(seconds: i64) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", day(seconds))
 }
 
+/// A minute as lists of files show it, in UTC: `21-Nov-2026 09:24`.
+pub fn minute(seconds: i64) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    let of_day = seconds.rem_euclid(86_400);
+    let month = usize::try_from(month - 1)
+        .ok()
+        .and_then(|at| MONTHS.get(at));
+    let (hour, minute) = (of_day / 3600, of_day / 60 % 60);
+    let month = month.copied().unwrap_or_default();
+    format!("{day:02}-{month}-{year:04} {hour:02}:{minute:02}")
+}
+
 /// Seconds since 1970, negative before.
 pub fn seconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {

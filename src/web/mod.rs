@@ -9,6 +9,7 @@ mod asset;
 mod courses;
 pub mod figure;
 pub mod icon;
+mod index;
 mod lesson;
 mod list;
 pub mod player;
@@ -20,6 +21,7 @@ mod watch;
 use maud::{DOCTYPE, Markup, html};
 
 pub use courses::{Card, CoursePage, Library, Mark, Pager, Section, course, library};
+pub use index::index;
 pub use lesson::{Lesson, lesson};
 pub use list::{Home, PER_PAGE, home};
 pub use upload::{Sent, delete, rename, sent, upload};

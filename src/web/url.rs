@@ -32,6 +32,14 @@ pub fn video(path: &MediaPath) -> String {
     below("/videos", path)
 }
 
+/// The list of a folder of local files; of all of them without one.
+pub fn folder(path: Option<&MediaPath>) -> String {
+    match path {
+        Some(path) => format!("{}/", video(path)),
+        None => "/videos/".to_owned(),
+    }
+}
+
 /// The page that plays a local file.
 pub fn video_page(path: &MediaPath) -> String {
     below("/video", path)
