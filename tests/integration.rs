@@ -36,6 +36,7 @@ mod playable;
 mod drive_cost;
 mod drive_credentials;
 mod drive_links;
+mod drive_oddities;
 mod drive_refusals;
 mod drive_resilience;
 mod fake_drive;

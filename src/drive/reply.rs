@@ -265,16 +265,22 @@ fn judge_status(status: &Status, about: About<'_>) -> Judged {
     match (status.code, status.reason.as_str()) {
         (401, _) => Judged { verdict: Verdict::NewToken, refusal: credentials(status) },
         (403 | 429, "downloadQuotaExceeded" | "quotaExceeded" | "sharingRateLimitExceeded" | "dailyLimitExceeded") => {
-            let whose = match status.reason.as_str() {
-                "dailyLimitExceeded" => "The Google project of rill's credentials has used up its requests of the day",
-                _ => "Too many downloads of this file: Google has locked it for everyone",
+            let (whose, otherwise) = match status.reason.as_str() {
+                "dailyLimitExceeded" => (
+                    "The Google project of rill's credentials has used up its requests of the day",
+                    "or raise its limit in the Google Cloud console",
+                ),
+                _ => (
+                    "Too many downloads of this file: Google has locked it for everyone, usually for 24 hours",
+                    "or play a copy of the file",
+                ),
             };
             let at = about.now + QUOTA_PERIOD;
             let mut judged = last(
                 Kind::Unavailable,
                 "drive_download_quota",
                 format!(
-                    "{whose}, usually for 24 hours; try again after {}, or play a copy of the file.",
+                    "{whose}; try again after {}, {otherwise}.",
                     moment::format_rfc3339(at)
                 ),
             );
