@@ -43,6 +43,7 @@ use crate::media::kind;
 use crate::media::prober::Prober;
 use crate::routes::{App, Indexes, Readers, Subtitles, VideosJson, describe_scan};
 use crate::store::database::Database;
+use crate::store::lacks::Lacks;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
 use crate::sys::notify::Message;
@@ -117,6 +118,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         config.limits.progress,
     );
     let events = Events::new();
+    let lacks = Lacks::default();
     let queue = Queue::new(database.clone(), events.clone());
     let repairs = Repairs::new(
         &config,
@@ -168,6 +170,8 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         indexes: Indexes::default(),
         subtitles: Subtitles::default(),
         progress: progress.clone(),
+        database: database.clone(),
+        lacks: lacks.clone(),
         queue: queue.clone(),
         repairs,
         posters: posters.clone(),
@@ -200,11 +204,14 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let upkeep = upkeep::Upkeep {
         folders,
         missing,
+        lacks,
+        database,
         admin,
         ffmpeg,
         drive: drive.clone(),
         videos,
     };
+    upkeep.publish();
     let first_status = upkeep.first_status();
     notify::send(vec![Message::Ready, notify::status(&first_status)]).await;
     let upkeep = executor::spawn(upkeep.run(first_status));

@@ -113,3 +113,34 @@ fn a_missing_disk_is_a_daemon_that_runs_and_recovers() {
         .is_file()));
     assert!(place.join("videos").is_dir());
 }
+
+/// Health said `ok` and nothing else, and whoever presented a token was told that it was the wrong one.
+#[test]
+fn a_missing_state_folder_is_told_where_people_look() {
+    let setup = Setup::new().video("a.mp4", b"0123456789");
+    // A file where the disk would be mounted.
+    let place = setup.path().join("disk");
+    std::fs::write(&place, b"").expect("written");
+    let state = place.join("state");
+    let daemon = setup.set("state", "dir", &format!("{state:?}")).start();
+    let health = daemon.health();
+    assert_eq!(health["state"]["available"], false, "{health}");
+    assert_eq!(health["state"]["path"], state.to_str().expect("text"));
+    let detail = health["state"]["detail"].as_str().expect("a sentence");
+    assert!(detail.contains("the state folder"), "{detail}");
+    let page = daemon.get("/").text();
+    assert!(page.contains("the state folder"), "{page}");
+    assert_eq!(daemon.get("/videos/a.mp4").text(), "0123456789");
+    for _ in 0..7 {
+        let token = [("Authorization", "Bearer guess")];
+        let reply = daemon.client().request("DELETE", "/videos/a.mp4", &token);
+        assert_eq!((reply.status(), reply.code().as_str()), (503, "no_token"));
+    }
+    std::fs::remove_file(&place).expect("removed");
+    std::fs::create_dir(&place).expect("mounted");
+    assert!(eventually(Duration::from_secs(30), || {
+        daemon.health()["state"]["available"] == true
+    }));
+    assert!(!daemon.get("/").text().contains("the state folder"));
+    assert!(daemon.log().contains("the database works again"));
+}

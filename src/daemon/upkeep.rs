@@ -12,6 +12,8 @@ use crate::drive::Drive;
 use crate::ffmpeg::Programs;
 use crate::media::folder::Folder;
 use crate::store;
+use crate::store::database::Database;
+use crate::store::lacks::Lacks;
 use crate::store::token::Admin;
 use crate::sys::notify;
 
@@ -24,6 +26,9 @@ const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often videos are counted when the folder itself tells of no change; one below it may have changed.
 const RECOUNT: Duration = Duration::from_secs(300);
+
+/// Something that is not there: which folder's affair it is, and a sentence.
+pub(super) type Missing = (&'static str, String);
 
 /// The folders the daemon wants.
 #[derive(Clone, Debug)]
@@ -43,35 +48,37 @@ impl Folders {
 
     /// As [`Folders::make`] for the start, which a disk that hangs must not hold up; before, what an
     /// interrupted write left in the state folder is taken away.
-    pub(super) async fn make_at_start(&self, admin: &Arc<Admin>, state: PathBuf) -> Vec<String> {
+    pub(super) async fn make_at_start(&self, admin: &Arc<Admin>, state: PathBuf) -> Vec<Missing> {
         let made = async {
             smol::unblock(move || store::atomic::sweep(&state)).await;
             self.make(admin).await
         };
         let late = async {
             smol::Timer::after(START_PATIENCE).await;
-            vec!["the disk of the folders does not answer".to_owned()]
+            let sentence = "the disk of the folders does not answer".to_owned();
+            vec![("state", sentence)]
         };
         or(made, late).await
     }
 
     /// Makes what can be made, and the token; a sentence for each that cannot.
-    pub(super) async fn make(&self, admin: &Arc<Admin>) -> Vec<String> {
+    pub(super) async fn make(&self, admin: &Arc<Admin>) -> Vec<Missing> {
         let (wanted, admin) = (self.wanted.clone(), Arc::clone(admin));
         smol::unblock(move || {
             let mut missing = Vec::new();
             for (name, path) in wanted {
                 if let Err(error) = store::folder(&path) {
-                    missing.push(format!(
+                    let sentence = format!(
                         "the {name} folder {} cannot be made ({error})",
                         path.display()
-                    ));
+                    );
+                    missing.push((name, sentence));
                 }
             }
             if let Err(error) = admin.token() {
-                missing.push(error.chain());
+                missing.push(("state", error.chain()));
             }
-            for sentence in &missing {
+            for (_, sentence) in &missing {
                 log::debug!("{sentence}");
             }
             missing
@@ -95,7 +102,10 @@ struct Count {
 pub(super) struct Upkeep {
     pub(super) folders: Folders,
     /// What is missing now; written by [`Upkeep::run`] alone.
-    pub(super) missing: Vec<String>,
+    pub(super) missing: Vec<Missing>,
+    /// What of it is the state's and the cache's, for health and pages.
+    pub(super) lacks: Lacks,
+    pub(super) database: Database,
     pub(super) admin: Arc<Admin>,
     pub(super) ffmpeg: Programs,
     pub(super) drive: Drive,
@@ -105,7 +115,7 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// Looks after everything until dropped; `told` is the line that systemd has.
     pub(super) async fn run(mut self, mut told: String) {
-        for sentence in &self.missing {
+        for (_, sentence) in &self.missing {
             log::warn!("{sentence}");
         }
         let mut count = None;
@@ -122,25 +132,33 @@ impl Upkeep {
             }
             smol::Timer::after(EVERY).await;
             self.make_again().await;
+            // A disk that came back is found by trying it, and not by whoever happens to need it next.
+            if self.database.fault().is_some() {
+                let _ = self
+                    .database
+                    .unblocked(|database| database.with(|_| Ok(())))
+                    .await;
+            }
         }
     }
 
     async fn make_again(&mut self) {
         let missing = self.folders.make(&self.admin).await;
-        for sentence in missing
-            .iter()
-            .filter(|sentence| !self.missing.contains(sentence))
-        {
+        for (_, sentence) in missing.iter().filter(|lack| !self.missing.contains(lack)) {
             log::warn!("{sentence}");
         }
-        for _ in self
-            .missing
-            .iter()
-            .filter(|sentence| !missing.contains(sentence))
-        {
+        for _ in self.missing.iter().filter(|lack| !missing.contains(lack)) {
             log::info!("a folder that was missing is there");
         }
         self.missing = missing;
+        self.publish();
+    }
+
+    /// Tells health and pages what the state and the cache lack; of the videos their own list says it.
+    pub(super) fn publish(&self) {
+        let lacks = self.missing.iter().filter(|(whose, _)| *whose != "videos");
+        self.lacks
+            .set(lacks.map(|(_, sentence)| sentence.clone()).collect());
     }
 
     async fn count(&self, last: Option<Count>) -> Count {
@@ -172,7 +190,13 @@ impl Upkeep {
             (None, Some(account)) => format!("Drive: connected as {account}"),
             (None, None) => "Drive: ready".to_owned(),
         };
-        let mut missing: Vec<&str> = self.missing.iter().map(String::as_str).collect();
+        let fault = self.database.fault();
+        let mut missing: Vec<&str> = self
+            .missing
+            .iter()
+            .map(|(_, sentence)| sentence.as_str())
+            .collect();
+        missing.extend(fault.as_deref().filter(|_| self.missing.is_empty()));
         if let Some(count) = count {
             // A folder that could not be made is among the missing already.
             missing.extend(count.problem.as_deref().filter(|_| self.missing.is_empty()));
@@ -239,7 +263,7 @@ mod tests {
         let admin = Arc::new(Admin::open(&path("state")));
         let missing = smol::block_on(folders.make(&admin));
         assert_eq!(missing.len(), 1, "{missing:?}");
-        assert!(missing[0].starts_with("the videos folder"));
+        assert!(missing[0].1.starts_with("the videos folder"));
         assert!(path("a/b").is_dir() && path("state").join(store::token::FILE).is_file());
     }
 }

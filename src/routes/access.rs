@@ -182,6 +182,7 @@ impl<'a> Access<'a> {
             .verify(request.peer().address.ip().to_canonical(), token)
         {
             Verdict::Right => Ok(()),
+            Verdict::NoToken => Err(no_token()),
             Verdict::Wrong => Err(Error::new(
                 Kind::Unauthorized,
                 "wrong_token",
@@ -243,6 +244,16 @@ impl<'a> Access<'a> {
             name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
         })
     }
+}
+
+/// Nobody can be let in, whatever they present.
+pub(super) fn no_token() -> Error {
+    Error::new(
+        Kind::Unavailable,
+        "no_token",
+        "This box has no admin token, as its state folder is missing or cannot be written; run `sudo rill token` on \
+         it, which says what to mend.",
+    )
 }
 
 /// Whether `name` is the machine's: `hostname` bare, or under a suffix of home networks, or anything under

@@ -33,6 +33,7 @@ pub(super) async fn health(app: &App) -> Response {
     let streams = app.drive.stats();
     let catalog = app.catalog.current();
     let connections = app.listener.stats();
+    let state = app.state_problem();
     answer::json(
         StatusCode::Ok,
         &json!({
@@ -60,6 +61,11 @@ pub(super) async fn health(app: &App) -> Response {
                     Some(listing) => listing.problem.clone(),
                     None => Some("The video folder is being read for the first time.".to_owned()),
                 },
+            },
+            "state": {
+                "available": state.is_none(),
+                "path": app.config.state.dir.to_string_lossy(),
+                "detail": state,
             },
             "catalog": {
                 "courses": catalog.index.courses.len(),

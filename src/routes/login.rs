@@ -5,9 +5,9 @@
 use http_types::Method;
 use percent_encoding::percent_decode;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::http::{Request, Response, StatusCode};
-use crate::routes::access::COOKIE;
+use crate::routes::access::{self, COOKIE};
 use crate::routes::{App, answer, see_other};
 use crate::web;
 
@@ -41,13 +41,7 @@ pub(super) async fn login(app: &App, request: &mut Request) -> Result<Response> 
         }
         Err(error) => return Err(error),
     }
-    let value = app.admin.cookie_value().ok_or_else(|| {
-        Error::new(
-            Kind::Unavailable,
-            "no_token",
-            "There is no admin token, as the state folder cannot be written; mend it, then try again.",
-        )
-    })?;
+    let value = app.admin.cookie_value().ok_or_else(access::no_token)?;
     let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Strict");
     Ok(see_other(next).header("set-cookie", cookie))
 }

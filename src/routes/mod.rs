@@ -57,6 +57,8 @@ use crate::jobs::resumable::Resumable;
 use crate::jobs::scan::{ScanStatus, Scanner};
 use crate::media::folder::Folder;
 use crate::media::prober::Prober;
+use crate::store::database::Database;
+use crate::store::lacks::Lacks;
 use crate::store::progress::Progress;
 use crate::store::token::Admin;
 
@@ -104,6 +106,10 @@ pub struct App {
     pub indexes: Indexes,
     /// Subtitles that are being sent; begins as its `Default`.
     pub subtitles: Subtitles,
+    /// The database of the state folder, for how it does.
+    pub database: Database,
+    /// What the state and the cache lack.
+    pub lacks: Lacks,
     /// How far everything was watched, by whom.
     pub progress: Progress,
     /// What is to be done in the background.
@@ -124,6 +130,11 @@ impl App {
     /// The rules about who may do what.
     pub fn access(&self) -> Access<'_> {
         Access::new(&self.config.http, &self.admin)
+    }
+
+    /// Why nothing can be remembered; `None` when it can.
+    fn state_problem(&self) -> Option<String> {
+        self.lacks.sentence().or_else(|| self.database.fault())
     }
 
     /// Answers, or says why not.

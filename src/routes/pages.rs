@@ -85,7 +85,9 @@ pub(super) async fn home(app: &App, request: &Request) -> Result<Response> {
         1 => films(&app.drive).await,
         _ => Vec::new(),
     };
+    let state = app.state_problem();
     let markup = web::home(&web::Home {
+        state: state.as_deref(),
         listing: &listing,
         folder: app.videos.root(),
         page,

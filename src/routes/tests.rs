@@ -101,6 +101,8 @@ impl House {
             videos_json: VideosJson::default(),
             indexes: Indexes::default(),
             subtitles: Subtitles::default(),
+            database: database.clone(),
+            lacks: Lacks::default(),
             progress: Progress::new(
                 database,
                 config.state.dir.join("progress.json"),

@@ -17,6 +17,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Error, Kind, Result};
+use crate::store::lacks::Lacks;
 use crate::store::{atomic, migrations};
 use crate::sys::disk;
 
@@ -67,6 +68,8 @@ struct Inner {
     state: Mutex<State>,
     /// How often it was opened; written under `state`, read without it.
     generation: AtomicU64,
+    /// The fault that the log was told of last; none since it worked again.
+    told: Lacks,
     /// Held while one task's work is on the blocking pool, so that a hundred writers wait here and not in a
     /// hundred threads. Taken before `state`.
     gate: smol::lock::Mutex<()>,
@@ -80,8 +83,6 @@ struct State {
     suspect: bool,
     /// There are commits that no sync has followed.
     unsynced: bool,
-    /// The fault that the log was told of last.
-    told: Option<String>,
 }
 
 #[derive(Debug)]
@@ -100,6 +101,7 @@ impl Database {
             path: folder.join(FILE),
             state: Mutex::default(),
             generation: AtomicU64::new(0),
+            told: Lacks::default(),
             gate: smol::lock::Mutex::new(()),
         }))
     }
@@ -247,15 +249,13 @@ impl Database {
                     state.suspect = false;
                     slot.insert(open)
                 }
-                Err(error) => {
-                    tell(&mut state.told, &error);
-                    return Err(error);
-                }
+                Err(error) => return Err(self.tell(error)),
             },
         };
         let error = match work(open, &mut state.unsynced) {
             Ok(value) => {
-                if state.told.take().is_some() {
+                if self.fault().is_some() {
+                    self.0.told.set(Vec::new());
                     log::info!("the database works again");
                 }
                 return Ok(value);
@@ -277,8 +277,21 @@ impl Database {
             _ => {}
         }
         let error = self.put_down_to_space(error);
-        tell(&mut state.told, &error);
-        Err(error)
+        Err(self.tell(error))
+    }
+
+    /// Why it could not be used when that was tried last; `None` when it could. Does not wait for it.
+    pub fn fault(&self) -> Option<String> {
+        self.0.told.sentence()
+    }
+
+    fn tell(&self, error: Error) -> Error {
+        let chain = error.chain();
+        if self.fault().as_ref() != Some(&chain) {
+            log::error!("{chain}");
+            self.0.told.set(vec![chain]);
+        }
+        error
     }
 
     fn open_or_set_aside(&self, suspect: bool) -> Result<Open> {
@@ -455,14 +468,6 @@ impl From<rusqlite::Error> for Error {
 }
 
 /// Logs a fault once, however many requests meet it.
-fn tell(told: &mut Option<String>, error: &Error) {
-    let chain = error.chain();
-    if told.as_ref() != Some(&chain) {
-        log::error!("{chain}");
-        *told = Some(chain);
-    }
-}
-
 fn unavailable(sentence: &str) -> Error {
     Error::new(Kind::Unavailable, "state_unavailable", sentence)
 }

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod blocks;
 pub mod database;
+pub mod lacks;
 mod migrations;
 pub mod part;
 pub mod probes;

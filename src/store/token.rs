@@ -49,9 +49,11 @@ const COOKIE_CONTEXT: &[u8] = b"rill admin cookie, first version";
 /// What came of presenting a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// There is no token to compare with.
+    NoToken,
     /// It is the token.
     Right,
-    /// It is not, or there is none.
+    /// It is not.
     Wrong,
     /// This peer was wrong too often; nothing was compared.
     TooMany {
@@ -144,10 +146,10 @@ impl Admin {
                 return Verdict::TooMany { retry_after };
             }
         }
-        let right = self
-            .current(&mut state)
-            .is_some_and(|token| same(token.as_bytes(), presented.as_bytes()));
-        if right {
+        let Some(token) = self.current(&mut state) else {
+            return Verdict::NoToken;
+        };
+        if same(token.as_bytes(), presented.as_bytes()) {
             state.tries.remove(&peer);
             return Verdict::Right;
         }
@@ -296,7 +298,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let admin = Admin::open(folder.path());
         let peer = ip("192.0.2.1");
-        assert_eq!(admin.verify(peer, ""), Verdict::Wrong);
+        assert_eq!(admin.verify(peer, ""), Verdict::NoToken);
         assert_eq!(admin.cookie_value(), None);
         let token = admin.token().expect("made");
         assert_eq!(token.len(), 43);
@@ -322,7 +324,7 @@ mod tests {
         assert_eq!(admin.verify(peer, &next), Verdict::Right);
         assert!(!admin.cookie_matches(&cookie));
         fs::remove_file(folder.path().join(FILE)).expect("removed");
-        assert_eq!(admin.verify(peer, &next), Verdict::Wrong);
+        assert_eq!(admin.verify(peer, &next), Verdict::NoToken);
     }
 
     #[test]
@@ -343,7 +345,7 @@ mod tests {
                 "{}",
                 error.sentence()
             );
-            assert_eq!(admin.verify(ip("192.0.2.9"), text.trim()), Verdict::Wrong);
+            assert_eq!(admin.verify(ip("192.0.2.9"), text.trim()), Verdict::NoToken);
             admin.lock().tries.clear();
         }
         let error = Admin::open(&folder.path().join("missing"))

@@ -15,6 +15,8 @@ pub const PER_PAGE: usize = 24;
 pub struct Home<'a> {
     /// Everything in the folder.
     pub listing: &'a Listing,
+    /// Why nothing can be remembered, when that is so.
+    pub state: Option<&'a str>,
     /// Where the folder is, for who wants to fill it.
     pub folder: &'a Path,
     /// The page to show, from 1.
@@ -38,6 +40,9 @@ pub fn home(home: &Home<'_>) -> String {
             h1 { "Videos" }
             @if let Some(problem) = &home.listing.problem {
                 p.problem { (problem) }
+            }
+            @if let Some(problem) = home.state {
+                p.problem { "What is watched is not remembered, and nobody can log in: " (problem) }
             }
             @if items.is_empty() && home.listing.problem.is_none() {
                 p.problem {
