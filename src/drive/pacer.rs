@@ -2,10 +2,11 @@
 //!
 //! Two policies, both pure functions of what happened before, and one place that waits. The first is the
 //! delay before a retry: full jitter (a random part of a doubling bound), never less than the server's
-//! `Retry-After`. The second is Google's quota: units of work in a bucket, so that the limit is not met in the
+//! `Retry-After`. The second is Google's quota: units of work in a second, so that the limit is not met in the
 //! first place. Lanes keep apart what must not wait for each other: a scan that Google slows down leaves
 //! playback alone.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,19 +40,20 @@ pub(super) enum Cost {
 }
 
 impl Cost {
-    fn units(self) -> f64 {
+    fn units(self) -> u32 {
         match self {
-            Cost::Get => 5.0,
-            Cost::List => 100.0,
-            Cost::Download => 200.0,
+            Cost::Get => 5,
+            Cost::List => 100,
+            Cost::Download => 200,
         }
     }
 }
 
-/// 325,000 units a minute per user are 27 downloads a second. In any second at most the burst and the rate
-/// together pass: 7 + 20 downloads.
-const RATE: f64 = 20.0 * 200.0;
-const BURST: f64 = 7.0 * 200.0;
+/// Units in any second: Google allows 325,000 a minute per user, which is 27 downloads a second.
+const LIMIT: u32 = 325_000 / 60;
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a scan waits before it looks again whether the others leave it room.
+const SCAN_AGAIN: Duration = Duration::from_millis(100);
 
 impl Policy {
     /// How long to wait after the `failures`th failure (from 1); `random` is in `0.0..1.0`.
@@ -72,60 +74,76 @@ impl Policy {
     }
 }
 
-/// A bucket of quota units, by the generic cell rate algorithm: one instant is all its state.
-#[derive(Debug)]
-struct Bucket {
-    /// When the bucket is full again.
-    full_at: Instant,
+/// The requests of the last second, oldest first. A second that began quietly lets its whole quota through at once: a
+/// viewer who seeks about waits for nothing.
+#[derive(Debug, Default)]
+struct Window {
+    sent: VecDeque<(Instant, u32)>,
+    /// Units of all that `sent` holds.
+    units: u32,
 }
 
-impl Bucket {
-    /// How long a request of `units` waits, counted as sent.
-    fn take(&mut self, now: Instant, units: f64) -> Duration {
-        let emission = Duration::from_secs_f64(units / RATE);
-        let tolerance = Duration::from_secs_f64(BURST / RATE);
-        self.full_at = self.full_at.max(now) + emission;
-        (self.full_at - now).saturating_sub(tolerance)
+impl Window {
+    /// Counts a request of `units` as sent; when the second has no room for it, how long until it may have.
+    fn take(&mut self, now: Instant, units: u32) -> Result<(), Duration> {
+        self.forget(now);
+        let mut left = self.units + units;
+        let mut wait = Duration::ZERO;
+        for (sent, theirs) in &self.sent {
+            if left <= LIMIT {
+                break;
+            }
+            left -= theirs;
+            wait = *sent + SECOND - now;
+        }
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.sent.push_back((now, units));
+        self.units += units;
+        Ok(())
     }
 
-    /// Whether at least half of the burst is there.
-    fn easy(&self, now: Instant) -> bool {
-        let tolerance = Duration::from_secs_f64(BURST / RATE / 2.0);
-        self.full_at.saturating_duration_since(now) <= tolerance
+    /// Whether at least half of the quota is free.
+    fn easy(&mut self, now: Instant) -> bool {
+        self.forget(now);
+        self.units <= LIMIT / 2
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some((sent, units)) = self.sent.front() {
+            if *sent + SECOND > now {
+                break;
+            }
+            self.units -= units;
+            self.sent.pop_front();
+        }
     }
 }
 
 #[derive(Debug)]
 struct State {
-    bucket: Bucket,
+    window: Window,
     /// Until when each lane is held back by a `Retry-After`.
     held: [Option<Instant>; 4],
-}
-
-/// When a request may go.
-enum Turn {
-    /// After this long; its place is kept.
-    In(Duration),
-    /// Not yet known.
-    AskAgain(Duration),
 }
 
 /// All requests to Google pass here.
 #[derive(Debug)]
 pub(super) struct Pacer {
     lanes: Lanes,
+    /// Who waits for room in the second waits here, one after the other, and leaves nothing behind when it gives up.
+    turn: smol::lock::Mutex<()>,
     state: Mutex<State>,
 }
 
 impl Pacer {
     pub(super) fn new(lanes: Lanes) -> Pacer {
-        let bucket = Bucket {
-            full_at: Instant::now(),
-        };
         Pacer {
             lanes,
+            turn: smol::lock::Mutex::new(()),
             state: Mutex::new(State {
-                bucket,
+                window: Window::default(),
                 held: [None; 4],
             }),
         }
@@ -146,30 +164,27 @@ impl Pacer {
 
     /// Waits for a request's turn.
     pub(super) async fn admit(&self, lane: Lane, cost: Cost) {
-        loop {
-            match self.turn(lane, cost) {
-                Turn::In(wait) if wait.is_zero() => return,
-                Turn::In(wait) => {
-                    Timer::after(wait).await;
-                    return;
-                }
-                Turn::AskAgain(wait) => Timer::after(wait).await,
-            };
+        while let Some(wait) = self.held_back(lane) {
+            Timer::after(wait).await;
+        }
+        let _turn = self.turn.lock().await;
+        while let Err(wait) = self.take(cost) {
+            Timer::after(wait).await;
         }
     }
 
-    fn turn(&self, lane: Lane, cost: Cost) -> Turn {
+    /// How long a lane waits before it may even queue.
+    fn held_back(&self, lane: Lane) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.state();
-        if let Some(until) = state.held[lane as usize] {
-            if until > now {
-                return Turn::AskAgain(until - now);
-            }
+        match state.held[lane as usize] {
+            Some(until) if until > now => Some(until - now),
+            _ => (lane == Lane::Scan && !state.window.easy(now)).then_some(SCAN_AGAIN),
         }
-        if lane == Lane::Scan && !state.bucket.easy(now) {
-            return Turn::AskAgain(Duration::from_millis(100));
-        }
-        Turn::In(state.bucket.take(now, cost.units()))
+    }
+
+    fn take(&self, cost: Cost) -> Result<(), Duration> {
+        self.state().window.take(Instant::now(), cost.units())
     }
 
     /// Google asked this lane to wait.
@@ -224,17 +239,61 @@ mod tests {
 
     #[test]
     fn no_second_sees_more_than_27_downloads() {
-        let start = Instant::now();
-        let mut bucket = Bucket { full_at: start };
-        let sent: Vec<Duration> = (0..200).map(|_| bucket.take(start, 200.0)).collect();
-        for window in sent.iter() {
-            let inside = sent
-                .iter()
-                .filter(|t| *t >= window && **t < *window + Duration::from_secs(1));
+        let mut window = Window::default();
+        let (start, mut now) = (Instant::now(), Instant::now());
+        let mut sent = Vec::new();
+        while sent.len() < 200 {
+            match window.take(now, 200) {
+                Ok(()) => sent.push(now),
+                Err(wait) => now += wait,
+            }
+            // They come in gusts.
+            if sent.len() % 40 == 39 {
+                now += Duration::from_millis(300);
+            }
+            assert!(window.sent.len() <= 27, "what is past is forgotten");
+        }
+        assert_eq!(
+            sent[26],
+            start.max(sent[0]),
+            "the first second's come at once"
+        );
+        assert!(sent[27] >= sent[0] + SECOND);
+        assert!(sent[199] - start < Duration::from_secs(10));
+        for (index, first) in sent.iter().enumerate() {
+            let inside = sent[index..].iter().take_while(|at| **at < *first + SECOND);
             assert!(inside.count() <= 27);
         }
-        assert!(sent[6].is_zero() && !sent[7].is_zero());
-        assert!(sent[199] < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn small_requests_share_the_quota_with_large_ones() {
+        let start = Instant::now();
+        let mut window = Window::default();
+        for units in [[200; 26].as_slice(), &[5; 43]].concat() {
+            assert_eq!(window.take(start, units), Ok(()));
+        }
+        assert!(!window.easy(start));
+        assert_eq!(window.take(start + SECOND / 2, 5), Err(SECOND / 2));
+        assert_eq!(window.take(start + SECOND, 5), Ok(()));
+        assert!(window.easy(start + SECOND));
+    }
+
+    #[test]
+    fn who_gives_up_waiting_takes_nobodys_turn() {
+        let pacer = Pacer::new(Lanes::default());
+        smol::block_on(async {
+            for _ in 0..27 {
+                pacer.admit(Lane::Seek, Cost::Download).await;
+            }
+            for _ in 0..100 {
+                let abandoned = pacer.admit(Lane::Seek, Cost::Download);
+                assert!(smol::future::poll_once(abandoned).await.is_none());
+            }
+            let before = Instant::now();
+            pacer.admit(Lane::Playback, Cost::Download).await;
+            assert!(before.elapsed() < Duration::from_secs(3));
+        });
     }
 
     #[test]
