@@ -4,7 +4,7 @@
 //! and 14): validators, conditionals, ranges, multipart answers. It reads no socket.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -70,6 +70,11 @@ impl Entity {
     /// When `fstat` fails.
     pub fn file(file: Arc<File>, content_type: &str) -> io::Result<Entity> {
         let metadata = file.metadata()?;
+        Ok(Entity::known_file(file, &metadata, content_type))
+    }
+
+    /// As [`Entity::file`], of a file whose `fstat` was just made.
+    pub fn known_file(file: Arc<File>, metadata: &Metadata, content_type: &str) -> Entity {
         let etag = ETag::strong(&format!(
             "{:x}-{:x}-{:x}.{:x}",
             metadata.ino(),
@@ -78,13 +83,8 @@ impl Entity {
             metadata.mtime_nsec(),
         ));
         let modified = metadata.modified().ok();
-        Ok(Entity::new(
-            Source::File(file),
-            metadata.len(),
-            etag,
-            modified,
-            content_type,
-        ))
+        let source = Source::File(file);
+        Entity::new(source, metadata.len(), etag, modified, content_type)
     }
 
     /// A file whose tag is known otherwise, and the file that holds its gzip twin, which those who accept gzip are sent under a

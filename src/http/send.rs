@@ -25,9 +25,12 @@ use crate::http::{Body, ByteStream, Bytes, Chunk};
 use crate::sys::pages::{self, Pages};
 use crate::sys::socket;
 
-/// Bytes per `sendfile`: large enough that the calls cost nothing, small enough that what is probed is
-/// still in memory when it is sent, and that a slow disk is waited for in short pieces.
+/// Bytes of a file that are looked for in memory and then sent: small enough that what is probed is still there when
+/// it is sent, and that a slow disk is waited for in short pieces.
 const STEP: u64 = 1024 * 1024;
+
+/// The same where all was in memory for a while, and the most that one `sendfile` is asked for.
+const STRIDE: u64 = 2 * 1024 * 1024;
 
 /// Up to so many bytes of a file are sent in one piece with their head. The kernel hands on 64 KiB at a time: with
 /// more, the piece that the head begins would end in the middle of a page, and a range of 64 KiB costs half as much again.
@@ -237,13 +240,13 @@ impl Sender {
 
     /// Makes sure that the next step is in memory; returns its end.
     async fn seek(&mut self, file: &Arc<File>, at: u64, end: u64) -> Result<u64, Failure> {
-        let step = at..end.min(at.saturating_add(STEP));
-        let to = step.end;
-        let distance = if self.warm >= WARM_FROM {
-            pages::SPARSE
+        let (length, distance) = if self.warm >= WARM_FROM {
+            (STRIDE, pages::SPARSE)
         } else {
-            pages::DENSE
+            (STEP, pages::DENSE)
         };
+        let step = at..end.min(at.saturating_add(length));
+        let to = step.end;
         if pages::probe(file, step.clone(), distance) == Pages::Warm {
             self.warm += step.end - step.start;
         } else {
@@ -261,7 +264,7 @@ impl Sender {
     /// One `sendfile`; waits when nothing fits.
     async fn step(&mut self, file: &File, at: u64, end: u64) -> Result<u64, Failure> {
         loop {
-            let count = (end - at).min(STEP) as usize;
+            let count = (end - at).min(STRIDE) as usize;
             match socket::sendfile(self.wire.socket(), file, at, count) {
                 Ok(0) => {
                     let text = "the file became shorter while it was sent";
@@ -272,7 +275,13 @@ impl Sender {
                 }
                 Ok(n) => {
                     self.count(n);
-                    self.rest(n).await;
+                    // A part means nearly always that the socket is full. To ask is cheaper than another try, which
+                    // gathers pages first.
+                    if n < count && !socket::has_room(self.wire.socket()) {
+                        self.writable().await?;
+                    } else {
+                        self.rest(n).await;
+                    }
                     return Ok(n as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,

@@ -4,7 +4,7 @@
 //! exchanged while it is looked up. The kernel keeps the fence (`openat2` with `RESOLVE_BENEATH`, Linux 5.6); where
 //! it cannot, the file is opened as a mere path first and let through by where it turned out to lie.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -116,17 +116,20 @@ impl Folder {
     }
 
     /// As [`Folder::open`], or the same descriptor as a moment ago: what reads it says where, for its position is
-    /// shared with others.
+    /// shared with others. With what the kernel knows of the file now.
     ///
     /// # Errors
-    /// As [`Folder::open`].
-    pub async fn open_shared(&self, path: &MediaPath) -> Result<Arc<File>> {
-        if let Some(file) = self.shared.recent.get(path) {
-            return Ok(file);
+    /// As [`Folder::open`]; `internal_error` (500) when a disk does not tell even that.
+    pub async fn open_shared(&self, path: &MediaPath) -> Result<(Arc<File>, Metadata)> {
+        if let Some(known) = self.shared.recent.get(path) {
+            return Ok(known);
         }
         let file = self.open(path).await?;
-        self.shared.recent.put(path, &file);
-        Ok(file)
+        let metadata = file.metadata().map_err(|error| {
+            Error::internal("The disk does not tell a file's length; check it.").because(error)
+        })?;
+        self.shared.recent.put(path, &file, &metadata);
+        Ok((file, metadata))
     }
 
     /// What the folder holds, as of some seconds ago at most; waits for a scan when that is not known.

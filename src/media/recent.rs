@@ -5,7 +5,8 @@
 //! while the file is the one it was: not removed, not replaced, not renamed, not written to.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,20 +39,23 @@ struct Kept {
 }
 
 impl Recent {
-    /// The file at `path`, when it was opened a moment ago and is still what it was.
-    pub(super) fn get(&self, path: &MediaPath) -> Option<Arc<File>> {
+    /// The file at `path`, when it was opened a moment ago and is still what it was; and what the kernel knows of it.
+    pub(super) fn get(&self, path: &MediaPath) -> Option<(Arc<File>, Metadata)> {
         let (file, time) = {
             let state = self.state();
             let kept = state.files.get(path)?;
             (kept.since.elapsed() < KEPT).then(|| (kept.file.clone(), kept.changed))?
         };
         // The kernel is asked without the lock, for which every other reader would wait.
-        (changed(&file) == Some(time)).then_some(file)
+        let metadata = file.metadata().ok()?;
+        (changed(&metadata) == Some(time)).then_some((file, metadata))
     }
 
     /// Keeps a file that was opened at `path`.
-    pub(super) fn put(&self, path: &MediaPath, file: &Arc<File>) {
-        let Some(changed) = changed(file) else { return };
+    pub(super) fn put(&self, path: &MediaPath, file: &Arc<File>, metadata: &Metadata) {
+        let Some(changed) = changed(metadata) else {
+            return;
+        };
         let mut state = self.state();
         if state.files.len() >= MOST {
             return;
@@ -88,12 +92,8 @@ impl Recent {
 }
 
 /// The file's time of change; `None` when it has no name any more.
-fn changed(file: &File) -> Option<(i64, i64)> {
-    let stat = rustix::fs::fstat(file).ok()?;
-    // The widths of these fields differ by architecture.
-    #[allow(clippy::unnecessary_cast)]
-    let time = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
-    (stat.st_nlink > 0).then_some(time)
+fn changed(metadata: &Metadata) -> Option<(i64, i64)> {
+    (metadata.nlink() > 0).then_some((metadata.ctime(), metadata.ctime_nsec()))
 }
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
         let open = || {
             fs::write(&place, "one").unwrap();
             let file = Arc::new(File::open(&place).unwrap());
-            recent.put(&path(), &file);
+            recent.put(&path(), &file, &file.metadata().unwrap());
             file
         };
         // The kernel's clock for these times has ticks of some milliseconds.
@@ -122,7 +122,7 @@ mod tests {
         assert!(
             recent
                 .get(&path())
-                .is_some_and(|again| Arc::ptr_eq(&again, &file))
+                .is_some_and(|(again, _)| Arc::ptr_eq(&again, &file))
         );
         tick();
         fs::write(&place, "another").unwrap();
@@ -148,7 +148,7 @@ mod tests {
         fs::write(&place, "one").unwrap();
         let recent = Recent::default();
         let file = Arc::new(File::open(&place).unwrap());
-        recent.put(&path(), &file);
+        recent.put(&path(), &file, &file.metadata().unwrap());
         let end = Instant::now() + Duration::from_secs(20);
         while Arc::strong_count(&file) > 1 && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));

@@ -60,9 +60,7 @@ pub(super) async fn below(
 ) -> Result<Response> {
     let content_type = kind::by_name(path.name());
     let entity = match folder.open_shared(path).await {
-        Ok(file) => Entity::file(file, content_type).map_err(|error| {
-            Error::internal("The disk does not tell a file's length; check it.").because(error)
-        })?,
+        Ok((file, metadata)) => Entity::known_file(file, &metadata, content_type),
         Err(error) if error.kind() == Kind::NotFound => match srt_beside(folder, path).await {
             Some(srt) => converted(&app.subtitles, srt).await?,
             None => return Err(error),

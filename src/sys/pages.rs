@@ -17,7 +17,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 pub(crate) const DENSE: u64 = 128 * 1024;
 
 /// The same where all was in memory for a while: probing is then most of what is left to save.
-pub(crate) const SPARSE: u64 = 512 * 1024;
+pub(crate) const SPARSE: u64 = 1024 * 1024;
 
 /// What a probe says of a range of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

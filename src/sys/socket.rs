@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 /// Sends what fits of `pieces`; with `more`, the kernel waits for what follows before it sends a
@@ -39,6 +40,18 @@ pub(crate) fn sendfile(
         Some(&mut offset),
         count,
     )?)
+}
+
+/// Whether the socket takes more at once. When it does not, the kernel tells as soon as it does: what waits for room
+/// misses nothing.
+pub(crate) fn has_room(socket: &TcpStream) -> bool {
+    let mut asked = [PollFd::new(socket, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // A failure is the next call's to report.
+    !matches!(rustix::event::poll(&mut asked, Some(&at_once)), Ok(0))
 }
 
 /// Makes the coming close a reset, so that what was sent is not taken for a whole.
