@@ -27,6 +27,10 @@ use crate::http::{ByteStream, Chunk};
 /// Bytes that are read at once, and that the pipe holds: what a stream buffers of ffmpeg's output, twice.
 const BUFFER: usize = 256 * 1024;
 
+/// How long a piece that is not half full waits for more: ffmpeg writes in small portions, and to pass each of them on
+/// by itself costs several changes of thread. Nothing to a viewer, and the first piece does not wait.
+const LINGER: Duration = Duration::from_millis(3);
+
 /// How long ffmpeg may say nothing while its reader waits. It has to find its place in a file on Drive first, and a
 /// source that stalls is given up by then.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -388,10 +392,15 @@ impl Reader {
             .take();
         let mut bytes = spare.unwrap_or_else(|| vec![0; BUFFER]);
         let read = or(self.stdout.read(&mut bytes), late).await;
-        let length = match read {
+        let mut length = match read {
             Ok(length) => length,
             Err(error) => return Err(self.fail(error)),
         };
+        if self.bytes > 0 && (1..BUFFER / 2).contains(&length) {
+            Timer::after(LINGER).await;
+            // Nothing more, the end and a failure are all found again by the next read.
+            length += rustix::io::read(self.stdout.get_ref(), &mut bytes[length..]).unwrap_or(0);
+        }
         if length == 0 {
             return match self.end().await {
                 Ok(()) => {
