@@ -96,6 +96,35 @@ fn a_bad_configuration_exits_78() {
     assert!(text(&output.stderr).contains("the variable PORT: `eighty` is no port; set it to"));
 }
 
+/// A file that was no TOML at all named the line, and left the setting to be looked for.
+#[test]
+fn a_line_that_is_no_toml_names_its_setting() {
+    let setup = Setup::new();
+    let file = setup.path().join("broken.toml");
+    for (wrong, want) in [
+        (
+            "[http]\nlisten = [\"[::]:8080\"]\nlisten = []\n",
+            "line 3, http.listen: this is not TOML (duplicate key); it is there twice; take one of the two out",
+        ),
+        (
+            "[drive]\n# a comment\nroot = abc\n",
+            "line 3, drive.root: this is not TOML",
+        ),
+        (
+            "[state]\ndir = \"/srv\n",
+            "line 2, state.dir: this is not TOML",
+        ),
+        ("[http\n", "line 1: this is not TOML"),
+    ] {
+        std::fs::write(&file, wrong).expect("written");
+        let output = rill(&["check", "--config", file.to_str().expect("text")]);
+        assert_eq!(output.status.code(), Some(78), "{wrong}");
+        let said = text(&output.stderr);
+        assert!(said.contains(want), "{said}");
+        assert!(said.contains("broken.toml"), "{said}");
+    }
+}
+
 #[test]
 fn token_is_made_once_and_replaced_whole() {
     let setup = Setup::new();

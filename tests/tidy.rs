@@ -227,6 +227,31 @@ fn the_readme_lists_every_setting() {
 }
 
 #[test]
+fn the_readme_lists_every_route() {
+    let readme = read(&root().join("README.md"));
+    let (_, rest) = readme.split_once("\n## Routes").unwrap_or_default();
+    let table = rest.split("\n## ").next().unwrap_or_default();
+    let routes = read(&root().join("src/routes/route.rs"));
+    // Every variant of `Route` begins its documentation with its address.
+    let addresses = routes
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("/// `/")?.split_once('`'))
+        .map(|(address, _)| format!("/{address}"));
+    let mut faults = Vec::new();
+    let mut seen = 0;
+    for address in addresses {
+        seen += 1;
+        // What is fixed of it: the README may name a variable part otherwise.
+        let fixed = address.split(['{', '?']).next().unwrap_or_default();
+        if !table.contains(fixed) {
+            faults.push(address);
+        }
+    }
+    assert!(seen > 40, "{seen} routes");
+    report("README.md lists every route", &faults);
+}
+
+#[test]
 fn the_project_speaks_of_itself_only() {
     let mut faults = Vec::new();
     // Spelled in two halves, so that this file does not find itself.

@@ -243,8 +243,16 @@ impl ConfigFile {
             Err(error) => {
                 let line = line_of(text, error.span().map_or(0, |span| span.start));
                 let what = one_line(error.message());
+                let remedy = match what.as_str() {
+                    "duplicate key" => "it is there twice; take one of the two out",
+                    _ => "write `key = value` below a [section], text in quotes",
+                };
+                let place = match key_of_line(text, line) {
+                    Some(key) => format!("line {line}, {key}"),
+                    None => format!("line {line}"),
+                };
                 return Err(vec![format!(
-                    "line {line}: this is not TOML ({what}); write `key = value` below a [section], text in quotes"
+                    "{place}: this is not TOML ({what}); {remedy}"
                 )]);
             }
         };
@@ -287,6 +295,23 @@ fn form_at(table: &DeTable<'_>, at: usize) -> String {
 
 fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&b| b == b'\n').count()
+}
+
+/// The setting that a line is about, in a text that is no TOML, as far as it can be seen.
+fn key_of_line(text: &str, line: usize) -> Option<String> {
+    let is_name = |name: &str| {
+        let mut letters = name.chars();
+        !name.is_empty()
+            && letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    let lines = || text.lines().take(line).map(str::trim);
+    let section = lines()
+        .filter_map(|line| line.strip_prefix('[')?.split(']').next())
+        .filter(|name| is_name(name))
+        .last()
+        .unwrap_or_default();
+    let (key, _) = lines().last()?.split_once('=')?;
+    is_name(key.trim()).then(|| join(section, key.trim()))
 }
 
 fn one_line(message: &str) -> String {
