@@ -9,12 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::media::kind::{self, Kind};
 use crate::media::language;
 use crate::media::path::MediaPath;
+use crate::media::shelf;
 use crate::sys::disk;
 
 /// Folders within folders that are entered: deeper than anyone files films, shallow enough that the
@@ -188,14 +189,11 @@ pub(super) fn entries(root: &Path, folder: Option<&MediaPath>) -> io::Result<fs:
         return fs::read_dir(root);
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let top = rustix::fs::open(root, flags, Mode::empty())?;
-    match rustix::fs::openat2(top, folder.as_path(), flags, Mode::empty(), beneath) {
+    match shelf::open_below(top, folder.as_bytes()) {
         Ok(found) => fs::read_dir(format!("/proc/self/fd/{}", found.as_raw_fd())),
-        // No such call (qemu's user mode, old kernels), or forbidden by a filter that does not know it.
-        Err(Errno::NOSYS | Errno::PERM) => fs::read_dir(root.join(folder.as_path())),
-        // It was a folder when it was seen: whoever made it a link took it away.
-        Err(Errno::LOOP) => Err(io::ErrorKind::NotFound.into()),
+        // It was a folder when it was seen: whoever made it a link, or a file, took it away.
+        Err(Errno::LOOP | Errno::NOTDIR) => Err(io::ErrorKind::NotFound.into()),
         Err(error) => Err(error.into()),
     }
 }

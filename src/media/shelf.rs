@@ -54,7 +54,8 @@ pub fn folder(root: &Path, folder: &[u8]) -> Result<OwnedFd> {
     })
 }
 
-fn open_below(top: OwnedFd, folder: &[u8]) -> Result<OwnedFd, Errno> {
+/// Opens a folder below `top`, to which no link leads.
+pub(super) fn open_below(top: OwnedFd, folder: &[u8]) -> Result<OwnedFd, Errno> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match rustix::fs::openat2(&top, folder, FOLDER, Mode::empty(), beneath) {
         // No such call (qemu's user mode, old kernels), or forbidden by a filter that does not know it: a segment at a

@@ -204,8 +204,9 @@ fn a_hundred_thousand_files_in_one_folder() {
             .sum();
         assert_eq!(files, 100_000, "shape {shape}");
     }
-    // Comparing each with each takes minutes.
-    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    // Comparing each with each takes minutes; where an emulated processor runs this, everything does.
+    let most = if cfg!(target_arch = "x86_64") { 60 } else { 1200 };
+    assert!(began.elapsed().as_secs() < most, "{:?}", began.elapsed());
 }
 
 proptest::proptest! {
