@@ -351,7 +351,11 @@ mod tests {
             assert!(vtt.len() < 8 * srt.len(), "{piece:?}: {}", vtt.len());
             // Built without optimisation and on a busy machine; what is quadratic takes minutes, and all else takes them
             // where an emulated processor runs it.
-            let most = if cfg!(target_arch = "x86_64") { 20 } else { 300 };
+            let most = if cfg!(target_arch = "x86_64") {
+                20
+            } else {
+                300
+            };
             assert!(took.as_secs() < most, "{piece:?}: {took:?}");
         }
     }
