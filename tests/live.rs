@@ -502,6 +502,26 @@ fn fake_ffmpeg(setup: Setup, body: &str) -> Setup {
     setup.set("ffmpeg", "ffmpeg", &format!("{path:?}"))
 }
 
+/// A Pi that just booted reads ffmpeg and its libraries from a slow card: that is slow, and not missing.
+#[test]
+fn an_ffmpeg_that_takes_long_to_load_is_waited_for() {
+    let setup = Setup::new();
+    let path = setup.path().join("slow-ffmpeg");
+    let text = "#!/bin/sh\nsleep 12\necho 'ffmpeg version 5.1-slow Copyright'\n";
+    fs::write(&path, text).expect("a file in the temp folder");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let daemon = setup
+        .set("ffmpeg", "ffmpeg", &format!("{path:?}"))
+        .set("ffmpeg", "ffprobe", &format!("{path:?}"))
+        .start();
+    let available = || daemon.health()["ffmpeg"]["available"] == true;
+    assert!(
+        eventually(Duration::from_secs(60), available),
+        "{}",
+        daemon.log()
+    );
+}
+
 #[test]
 fn an_ffmpeg_that_misbehaves_is_contained() {
     if !media::available() {

@@ -24,8 +24,9 @@ use crate::error::{Error, Kind, Result};
 
 pub use child::{Child, Exit, Output, Priority, Stdout};
 
-/// How long `-version` may take; a Pi that just booted reads the program and its libraries from a slow card.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long `-version` may take; a Pi that just booted reads the program and its hundred libraries from a slow card,
+/// while everything else that starts with it does the same.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `-version` prints some 2 KiB.
 const MAX_OUTPUT: usize = 64 * 1024;
