@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::support::browser::Browser;
 use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::disk::Disk;
 use crate::support::media;
 
 /// How long a job of a small film may take on a machine that builds beside it.
@@ -422,6 +423,41 @@ fn a_full_disk_is_refused_before_and_noticed_meanwhile() {
     assert_eq!(names(&daemon.setup().videos()), ["a.mkv"]);
 }
 
+/// A disk that fills up under ffmpeg makes no damaged film of a good one.
+#[test]
+fn a_disk_that_fills_up_under_a_conversion_costs_nothing_and_is_named() {
+    let Some(disk) = Disk::new("66m") else { return };
+    let film = media::bytes("large.mkv");
+    std::fs::write(disk.path().join("a.mkv"), &film).expect("a file");
+    let setup = Setup::new().set("library", "videos", &format!("{:?}", disk.path()));
+    // There is room when it begins, and somebody else takes it.
+    let other = disk.path().join("other");
+    let fills = format!(
+        "head -c 8000000 /dev/zero > {}; exec ffmpeg \"$@\"",
+        other.display()
+    );
+    let daemon = ready(with_fake(setup, &fills));
+    let told = ended(&daemon, convert(&daemon, "a.mkv"));
+    assert_eq!(
+        (&told["state"], &told["attempts"]),
+        (&"failed".into(), &1.into()),
+        "{told}"
+    );
+    let why = told["error"].as_str().expect("a sentence");
+    assert!(
+        why.contains("too full") && why.contains("Remove some files"),
+        "{why}"
+    );
+    let alone = || names(disk.path()) == ["a.mkv", "other"];
+    assert!(eventually(PATIENCE, alone), "{:?}", names(disk.path()));
+    assert!(std::fs::read(disk.path().join("a.mkv")).expect("a film") == film);
+    // With room, the same works.
+    disk.grow("90m");
+    let told = ended(&daemon, convert(&daemon, "a.mkv"));
+    assert_eq!(told["state"], "completed", "{told}");
+    assert_eq!(names(disk.path()), ["a.mp4", "other"]);
+}
+
 #[test]
 fn killed_at_any_moment_a_conversion_ends_with_a_film_that_plays() {
     killed_at((0..20).step_by(2));
@@ -572,6 +608,29 @@ fn films_get_posters_that_are_not_black() {
     let daemon = daemon.restart();
     assert_eq!(daemon.get("/posters/dark.mp4.jpg").status(), 200);
     assert_eq!(daemon.get("/posters/black.mp4.jpg").status(), 404);
+
+    // One that is renamed keeps it, and is without one at no moment.
+    let before_it = daemon.get("/posters/dark.mp4.jpg");
+    let rename = |from: &str, to: &str| {
+        let body = format!("name={to}");
+        let mut client = daemon.client();
+        let length = body.len().to_string();
+        let headers = [
+            ("Authorization", &*daemon.admin()),
+            ("Content-Length", &length),
+        ];
+        client.ask("POST", &format!("/videos/{from}/rename"), &headers);
+        client.send(body).expect("sent");
+        assert_eq!(client.response("POST").status(), 200);
+    };
+    rename("dark.mp4", "night.mp4");
+    let carried = daemon.get("/posters/night.mp4.jpg");
+    assert_eq!(
+        (carried.status(), carried.header("etag"), &carried.body),
+        (200, before_it.header("etag"), &before_it.body)
+    );
+    rename("night.mp4", "dark.mp4");
+    assert_eq!(daemon.get("/posters/dark.mp4.jpg").status(), 200);
 
     // A film that goes takes its poster with it.
     std::fs::remove_file(daemon.setup().videos().join("dark.mp4")).expect("removed");

@@ -1,6 +1,7 @@
 //! Uploads by tus 1.0: the protocol byte by byte, kills and broken connections, and the client that people use.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -84,6 +85,11 @@ fn names(daemon: &Daemon) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// How an upload stands, as GET tells it.
+fn json(daemon: &Daemon, url: &str) -> serde_json::Value {
+    Tus::new(daemon).ask("GET", url, &[], b"").json()
 }
 
 fn with_ffmpeg(daemon: &Daemon) {
@@ -399,6 +405,41 @@ fn an_upload_survives_a_kill_of_the_daemon() {
     assert_eq!(response.status(), 204, "{}", response.text());
     assert_eq!(names(&daemon), ["Film.mp3"]);
     assert!(daemon.get("/videos/Film.mp3").body == song);
+}
+
+/// Whoever sent all of it asks no more, and HEAD says that nothing is missing.
+#[test]
+fn an_upload_that_was_whole_at_a_kill_is_there_after_it() {
+    let setup = Setup::new();
+    let (probe, hangs) = (setup.path().join("ffprobe"), setup.path().join("hangs"));
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = -version ] || while [ -e {} ]; do sleep 0.1; done\nexec ffprobe \"$@\"\n",
+        hangs.display()
+    );
+    fs::write(&probe, script).expect("a script");
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).expect("its mode");
+    fs::write(&hangs, "").expect("a file");
+    let daemon = setup
+        .set("ffmpeg", "ffprobe", &format!("{probe:?}"))
+        .start();
+    with_ffmpeg(&daemon);
+    let song = media::bytes("tone.mp3");
+    let tus = Tus::new(&daemon);
+    let url = tus.create(song.len(), SONG);
+    let mut client = tus.begin("PATCH", &url, &[BYTES, ("Upload-Offset", "0")], song.len());
+    client.send(&song).expect("sent");
+    let whole = || json(&daemon, &url)["offset"] == song.len();
+    assert!(eventually(Duration::from_secs(60), whole));
+    let daemon = daemon.restart();
+    fs::remove_file(hangs).expect("a file");
+    let there = || names(&daemon) == ["Film.mp3"];
+    assert!(
+        eventually(Duration::from_secs(60), there),
+        "{:?}",
+        names(&daemon)
+    );
+    let told = json(&daemon, &url);
+    assert_eq!(told["file"]["url"], "/videos/Film.mp3", "{told}");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn a_form_of_several_files_answers_each_by_itself() {
     let of = |field: &str| -> Vec<Value> { told.iter().map(|file| file[field].clone()).collect() };
     assert_eq!(
         of("status"),
-        [201, 201, 415, 415, 201, 201].map(Value::from)
+        [201, 202, 415, 415, 201, 201].map(Value::from)
     );
     assert_eq!(
         of("name"),
@@ -146,6 +146,10 @@ fn a_form_of_several_files_answers_each_by_itself() {
     assert_eq!(told[2]["error"], "not_media");
     assert_eq!(told[3]["error"], "unsupported_type");
     assert_eq!(told[1]["url"], "/videos/Film%20%282%29.mp4");
+    // Its index goes to its beginning.
+    let job = told[1]["job"]["url"].as_str().expect("a job").to_owned();
+    let done = || daemon.get(&job).json()["state"] == "completed";
+    assert!(eventually(Duration::from_secs(120), done));
     let files = files(&daemon);
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
@@ -158,7 +162,7 @@ fn a_form_of_several_files_answers_each_by_itself() {
             "music.mp3"
         ]
     );
-    assert!(files[0].1 == last && files[3].1 == film);
+    assert!(files[3].1 == film);
     assert!(files[2].1.starts_with(b"WEBVTT\n"));
     // All of it is there at once, in the list too.
     assert_eq!(daemon.get("/videos/Film.mp4").body, film);
@@ -168,6 +172,70 @@ fn a_form_of_several_files_answers_each_by_itself() {
         Some(3),
         "{listed}"
     );
+}
+
+/// What a screen must read to its end before it begins is played by none at once.
+#[test]
+fn a_film_whose_index_is_at_its_end_becomes_one_whose_index_is_first() {
+    let daemon = Setup::new().start();
+    with_ffmpeg(&daemon);
+    let last = media::bytes("h264_aac_last.mp4");
+    let response = put(&daemon, "Film.mp4", &last);
+    assert_eq!(response.status(), 202, "{}", response.text());
+    let url = response.header("location").expect("a job").to_owned();
+    let done = || daemon.get(&url).json()["state"] == "completed";
+    assert!(
+        eventually(Duration::from_secs(120), done),
+        "{}",
+        daemon.get(&url).text()
+    );
+    assert_eq!(names(&daemon.setup().videos()), ["Film.mp4"]);
+    let film = daemon.get("/videos/Film.mp4").body;
+    let at = |kind: &[u8]| film.windows(4).position(|four| four == kind);
+    assert!(at(b"moov") < at(b"mdat"), "{:?}", at(b"moov"));
+}
+
+/// Nobody asks again for a file that is there: its job must be known before it is.
+#[test]
+fn a_kill_between_a_file_and_its_job_leaves_no_film_unconverted() {
+    let setup = Setup::new();
+    let videos = setup.videos();
+    let database = setup.path().join("state").join("rill.db");
+    let mut daemon = setup.start();
+    let film = media::bytes("h264_ac3.mkv");
+    for blocked in [true, false] {
+        with_ffmpeg(&daemon);
+        let connection = rusqlite::Connection::open(&database).expect("the database");
+        if blocked {
+            // What is to be written of the job waits for this.
+            connection
+                .execute_batch("BEGIN IMMEDIATE")
+                .expect("nobody writes");
+        }
+        let mut client = daemon.client();
+        let length = film.len() as u64;
+        let head = head(&daemon, "PUT", "/videos/Film.mkv", length, "");
+        client.send(head).expect("sent");
+        client.send(&film).expect("sent");
+        let there = || names(&videos).iter().any(|name| name.starts_with("Film"));
+        let seen = eventually(Duration::from_secs(if blocked { 4 } else { 60 }), there);
+        assert!(seen || blocked, "{:?}", names(&videos));
+        drop(connection);
+        daemon = daemon.restart();
+        drop(client);
+        let settled = || {
+            let names = names(&videos);
+            names.contains(&"Film.mp4".to_owned()) != names.is_empty()
+                && !names.contains(&"Film.mkv".to_owned())
+        };
+        assert!(
+            eventually(Duration::from_secs(120), settled),
+            "{:?} {}",
+            names(&videos),
+            daemon.get("/api/jobs").text()
+        );
+        assert!(blocked || videos.join("Film.mp4").exists());
+    }
 }
 
 #[test]

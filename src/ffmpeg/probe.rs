@@ -172,7 +172,7 @@ fn not_media() -> Error {
     Error::new(
         Kind::Unsupported,
         "not_media",
-        "There is no video and no sound in this file that ffmpeg can read; it may be damaged, or no film at all.",
+        "There is no video and no sound in this file that ffmpeg can read; it may be damaged or cut short, or no film at all.",
     )
 }
 

@@ -30,6 +30,9 @@ const LOOK_AT_DISK: Duration = Duration::from_secs(2);
 /// What of the bar is left for the end, when the index is moved to the front and the result is checked.
 const LAST_PART: f64 = 0.02;
 
+/// What ffmpeg says of a disk that takes no more (ENOSPC, in the words of the C library without a locale).
+const FULL: &str = "No space left on device";
+
 /// Whether somebody watches what takes the machine's strength: jobs wait meanwhile.
 pub type Watched = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -148,11 +151,17 @@ impl Attempt {
                 return Err(stalled(self.stall));
             }
         }
-        self.end(child, last, source).await
+        self.end(child, last, source, output).await
     }
 
     /// Waits for a program that has closed its output; one that does not end then hangs as well.
-    async fn end(&self, child: Child, last: Report, source: &Source) -> Result<Duration> {
+    async fn end(
+        &self,
+        child: Child,
+        last: Report,
+        source: &Source,
+        output: &Output,
+    ) -> Result<Duration> {
         let late = async {
             smol::Timer::after(self.stall).await;
             None
@@ -162,6 +171,11 @@ impl Attempt {
             child.ended().await;
             return Err(stalled(self.stall));
         };
+        // It may call a file done whose end it could not write.
+        if exit.stderr_tail.contains(FULL) {
+            let folder = output.part.parent().unwrap_or(&output.part);
+            return Err(no_space(folder, output.free_space));
+        }
         if exit.status.success() {
             return Ok(last.out_time);
         }
@@ -225,7 +239,8 @@ fn no_space(folder: &Path, keep: u64) -> Error {
         Kind::NoSpace,
         "no_space",
         format!(
-            "The disk of {} is too full: {} MB must stay free (limits.free_space). Remove some files, then try again.",
+            "The disk of {} is too full: {} MB must stay free (limits.free_space), and the result needs its own. Remove \
+             some files, then try again.",
             folder.display(),
             keep / 1_000_000
         ),

@@ -12,7 +12,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,16 +25,13 @@ use crate::ffmpeg::source::Source;
 use crate::jobs::attempt::{Attempt, Output, require_space};
 use crate::jobs::job::Made;
 use crate::jobs::part::{self, Part, There};
-use crate::jobs::plan::{Container, INPUT, Plan, Subtitle, is_as_long};
+use crate::jobs::plan::{Container, INPUT, Length, Plan, Subtitle, compare};
 use crate::media::folder::Folder;
 use crate::media::path::MediaPath;
-use crate::media::{kind, language, playable};
+use crate::media::{kind, language, playable, sniff};
 
 /// Names that are tried for a result: ` (2)`, ` (3)` and so on.
 const NAMES: u32 = 100;
-
-/// Boxes at the top of an MP4 that are looked at for its index.
-const BOXES: usize = 64;
 
 /// Bytes of subtitles that are read; a season's worth.
 const TEXT: u64 = 32 * 1024 * 1024;
@@ -88,8 +85,19 @@ impl Converter {
             }
         }
         // The fence of the folder: what it does not open is not converted.
-        let file = self.folder.open(path).await?;
-        let (before, ready) = look(file).await?;
+        let file = self.folder.open(path).await;
+        let arrived = note.and_then(arrived);
+        if arrived.is_some()
+            && file
+                .as_ref()
+                .is_err_and(|error| error.kind() == Kind::NotFound)
+        {
+            return Err(never_came());
+        }
+        let (before, ready) = look(file?).await?;
+        if arrived.is_some_and(|bytes| bytes != before.len()) {
+            return Err(never_came());
+        }
         let source = Source::File(place.clone());
         let info = probe::probe(&ffprobe, &source).await?;
         let verdict = playable::judge(&info, kind::by_name(path.name()));
@@ -108,8 +116,8 @@ impl Converter {
             .write(attempt, &ffmpeg, &source, &info, &plan, &folder)
             .await?;
         let result = probe::probe(&ffprobe, &Source::File(written.film.path().to_owned())).await?;
-        let long = is_as_long(info.duration, result.duration, written.time, false);
-        if !long || !plan.is_met_by(&result) {
+        let length = compare(info.duration, result.duration, written.time, false);
+        if length != Length::Same || !plan.is_met_by(&result) {
             return Err(not_the_same(&info, &result));
         }
         let keeps = self.keep_originals || written.lost;
@@ -217,6 +225,27 @@ impl Converter {
     }
 }
 
+/// What the queue remembers of a job for a file that is about to be there.
+pub(crate) fn arriving(bytes: u64) -> String {
+    format!("{ARRIVING} {bytes}")
+}
+
+/// How long the file is that a job was added for before it was there.
+fn arrived(note: &str) -> Option<u64> {
+    note.strip_prefix(ARRIVING)?.trim_start().parse().ok()
+}
+
+const ARRIVING: &str = "arriving";
+
+fn never_came() -> Error {
+    Error::new(
+        Kind::NotFound,
+        "not_found",
+        "The file that was being uploaded is not there: the daemon was stopped before all of it was, or it was moved \
+         since. If it is missing, send it again.",
+    )
+}
+
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -315,47 +344,11 @@ impl Note {
 /// What a file is, and whether it needs no copying to be read from its beginning. The length of an MP4 is told by its
 /// index; with the index at the end, players ask three times before they begin.
 async fn look(file: Arc<File>) -> Result<(Metadata, bool)> {
-    let looked = smol::unblock(move || Ok::<_, io::Error>((file.metadata()?, is_ready(&file)?)));
+    let looked =
+        smol::unblock(move || Ok::<_, io::Error>((file.metadata()?, sniff::is_ready(&file)?)));
     looked
         .await
         .map_err(|error| Error::internal("The file cannot be read; check the disk.").because(error))
-}
-
-/// Whether the index of an MP4 stands before its media; true of what is none (ISO/IEC 14496-12 section 4.2).
-fn is_ready(file: &File) -> io::Result<bool> {
-    let end = file.metadata()?.len();
-    let mut file = file;
-    let mut at = 0;
-    for _ in 0..BOXES {
-        let mut head = [0; 16];
-        if at + 16 > end {
-            break;
-        }
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut head)?;
-        let [a, b, c, d, kind @ .., _, _, _, _, _, _, _, _] = head;
-        let length = match u32::from_be_bytes([a, b, c, d]) {
-            // It goes to the end.
-            0 => end - at,
-            1 => {
-                let [.., e, f, g, h, i, j, k, l] = head;
-                u64::from_be_bytes([e, f, g, h, i, j, k, l])
-            }
-            length => u64::from(length),
-        };
-        match &kind {
-            b"moov" => return Ok(true),
-            b"mdat" => return Ok(false),
-            b"ftyp" | b"free" | b"skip" | b"wide" | b"uuid" | b"sidx" | b"styp" | b"pnot"
-            | b"udta" => {}
-            _ => return Ok(true),
-        }
-        if length < 8 {
-            break;
-        }
-        at = at.saturating_add(length);
-    }
-    Ok(true)
 }
 
 /// The names that a result may have, in the order in which they are tried.
@@ -452,7 +445,8 @@ pub(crate) fn not_the_same(source: &MediaInfo, result: &MediaInfo) -> Error {
         Kind::BadGateway,
         "conversion_failed",
         format!(
-            "What came of it is not the same: {} with {} streams, of a file of {} with {}. The file may be damaged or cut              short; it was left as it is.",
+            "What came of it is not the same: {} with {} streams, of a file of {} with {}. The file may be damaged or cut short: it was \
+             left as it is, and its compatible version plays as far as it goes.",
             seconds(result),
             result.streams.len(),
             seconds(source),
@@ -598,30 +592,5 @@ mod tests {
         ];
         assert_eq!(place(), names);
         assert_eq!(place(), names, "the same again is nothing new");
-    }
-
-    #[test]
-    fn where_the_index_of_an_mp4_is() {
-        let ready = |boxes: &[(&[u8; 4], u32)]| {
-            let mut bytes = Vec::new();
-            for (kind, length) in boxes {
-                bytes.extend(length.to_be_bytes());
-                bytes.extend(*kind);
-                bytes.resize(bytes.len() + (*length as usize).saturating_sub(8), 0);
-            }
-            bytes.resize(bytes.len() + 16, 0);
-            let mut file = tempfile::tempfile().unwrap();
-            io::Write::write_all(&mut file, &bytes).unwrap();
-            is_ready(&file).unwrap()
-        };
-        assert!(ready(&[(b"ftyp", 24), (b"moov", 100), (b"mdat", 100)]));
-        assert!(!ready(&[
-            (b"ftyp", 24),
-            (b"free", 8),
-            (b"mdat", 100),
-            (b"moov", 100)
-        ]));
-        assert!(ready(&[(b"ID3\x03", 24)]) && ready(&[]));
-        assert!(ready(&[(b"free", 1), (b"free", 3)]));
     }
 }

@@ -9,11 +9,11 @@
 //! bytes come (a form, PUT, tus) is the business of `routes`.
 
 mod judge;
+mod place;
 mod pour;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,11 +21,13 @@ use std::time::Duration;
 use ring::digest::{Algorithm, Digest};
 use rustix::fs::AtFlags;
 use serde_json::{Value, json};
+use smol::future::or;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::Programs;
+use crate::jobs::convert;
 use crate::jobs::job::{self, Job};
 use crate::jobs::queue::Queue;
 use crate::media::folder::Folder;
@@ -44,8 +46,9 @@ const AT_ONCE: usize = 16;
 /// Files that are judged at once: each takes an ffprobe.
 const JUDGED_AT_ONCE: usize = 2;
 
-/// Files of one name at most.
-const NUMBERED: u32 = 1000;
+/// How long the programs are waited for that judge files, and how often they are looked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Takes files in; clones share it.
 #[derive(Clone, Debug)]
@@ -295,17 +298,14 @@ impl Intake {
             judge::judge(&self.inner.programs, &draft.part, name).await?
         };
         let bytes = draft.sink.at();
-        let path = self.shelve(draft, folder, name, taken, verdict.vtt).await?;
-        self.inner.videos.changed();
-        let (mut job, mut note) = (None, None);
-        if verdict.convert {
-            // The file is there, whatever becomes of the job; it can be asked for again on the video's page.
-            let kind = job::Kind::Convert(path.clone());
-            match self.inner.queue.add(kind).await {
-                Ok(added) => job = Some(added),
-                Err(error) => note = Some(error.sentence().to_owned()),
+        let (path, job, note) = match verdict.convert {
+            true => self.shelve_and_convert(draft, folder, name, taken).await?,
+            false => {
+                let path = self.shelve(draft, folder, name, taken, verdict.vtt).await?;
+                (path, None, None)
             }
-        }
+        };
+        self.inner.videos.changed();
         Ok(Arrived {
             path,
             bytes,
@@ -327,16 +327,61 @@ impl Intake {
         let (folder, name) = (folder.to_owned(), name.clone());
         smol::unblock(move || {
             let mut draft = draft;
-            shelve(
-                &root,
-                &mut draft.part,
-                &folder,
-                &name,
-                taken,
-                vtt.as_deref(),
-            )
+            let part = &mut draft.part;
+            place::shelve(&root, part, &folder, &name, taken, vtt.as_deref())
         })
         .await
+    }
+
+    /// The same of a file that is to be converted: the job is in the queue before the file has its name, so that no kill
+    /// and no power cut leaves a file that nobody plays and nobody converts. The job, or why there is none: the file is
+    /// there all the same, and its page asks for another.
+    async fn shelve_and_convert(
+        &self,
+        draft: Draft,
+        folder: &[u8],
+        name: &Name,
+        taken: Taken,
+    ) -> Result<(MediaPath, Option<Job>, Option<String>)> {
+        let bytes = draft.sink.at();
+        let mut draft = draft;
+        for n in place::numbers(taken) {
+            let text = name.numbered(n);
+            if !place::is_free(self.root(), folder, &text).await? {
+                continue;
+            }
+            let path = place::path(folder, &text)?;
+            let kind = job::Kind::Convert(path.clone());
+            let held = self.inner.queue.hold(kind, convert::arriving(bytes)).await;
+            let (root, folder) = (self.root().to_owned(), folder.to_owned());
+            let named = smol::unblock(move || {
+                let named = place::name(&root, &mut draft.part, &folder, &text)?;
+                Ok::<_, Error>((draft, named))
+            });
+            let has_name;
+            (draft, has_name) = named.await?;
+            if has_name {
+                return Ok(match held {
+                    Ok(held) => (path, held.release(), None),
+                    Err(error) => (path, None, Some(error.sentence().to_owned())),
+                });
+            }
+        }
+        Err(shelf::name_taken(&name.to_string()))
+    }
+
+    /// Waits until files can be judged by what is in them; a while at most, for ffprobe may be missing.
+    pub(crate) async fn can_judge(&self) {
+        let programs = &self.inner.programs;
+        let there = async {
+            while !(programs.ffprobe().available && programs.ffmpeg().available) {
+                smol::Timer::after(LOOK).await;
+            }
+        };
+        let late = async {
+            smol::Timer::after(PATIENCE).await;
+        };
+        or(there, late).await;
     }
 
     /// Takes away the parts that nobody writes and nobody will go on with: those of uploads that a kill or a power cut ended. `kept`
@@ -401,62 +446,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.inner.active().remove(&self.id);
     }
-}
-
-/// Gives a part its name. A subtitle that was converted gets its original's name beside it, or neither gets one.
-fn shelve(
-    root: &Path,
-    part: &mut Part,
-    folder: &[u8],
-    name: &Name,
-    taken: Taken,
-    vtt: Option<&[u8]>,
-) -> Result<MediaPath> {
-    let place = shelf::folder(root, folder)?;
-    let mut beside = vtt.map(|vtt| beside(root, vtt)).transpose()?;
-    let numbers = match taken {
-        Taken::Number => 1..NUMBERED,
-        Taken::Refuse => 1..2,
-    };
-    for n in numbers {
-        let text = name.numbered(n);
-        if let Some(beside) = &mut beside {
-            // Looked up first: the converted one must not take a name whose original's is another's.
-            if rustix::fs::statat(&place, text.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                continue;
-            }
-            let vtt = name.with_extension("vtt").numbered(n);
-            if !beside
-                .name(place.as_fd(), &vtt)
-                .map_err(space::write_failed)?
-            {
-                continue;
-            }
-        }
-        if part
-            .name(place.as_fd(), &text)
-            .map_err(space::write_failed)?
-        {
-            let path = match folder {
-                b"" => MediaPath::new(text.as_bytes()),
-                folder => MediaPath::new(&[folder, b"/", text.as_bytes()].concat()),
-            };
-            return path.ok_or_else(|| Error::internal("A name that was cleaned is no path."));
-        }
-    }
-    Err(shelf::name_taken(&name.to_string()))
-}
-
-/// A part that holds a converted subtitle.
-fn beside(root: &Path, vtt: &[u8]) -> Result<Part> {
-    use std::os::unix::fs::FileExt;
-    let id = part::new_id().map_err(no_random)?;
-    let part = Part::create(root, &id).map_err(space::write_failed)?;
-    let file = part.file();
-    file.write_all_at(vtt, 0)
-        .and_then(|()| file.sync_all())
-        .map_err(space::write_failed)?;
-    Ok(part)
 }
 
 fn no_random(error: std::io::Error) -> Error {

@@ -269,22 +269,39 @@ fn copies_video(stream: &Stream) -> bool {
     known && matches!(stream.pix_fmt.as_deref(), Some("yuv420p" | "yuvj420p"))
 }
 
-/// Whether the result is as long as what it was made of, both in seconds. `written` is the time that ffmpeg wrote.
+/// How long a result is beside what it was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As long.
+    Same,
+    /// All that could be read of a source that promises more: one that was cut short.
+    Short,
+    /// Something is wrong with it.
+    Wrong,
+}
+
+/// Compares the length of a result with that of what it was made of, both in seconds. `written` is the time that ffmpeg wrote.
 ///
 /// Where the timestamps of the source were broken its length was a guess, and more than it may come of it; `mended`
 /// allows that, as long as the result holds all that was written.
-pub(crate) fn is_as_long(
+pub(crate) fn compare(
     source: Option<f64>,
     result: Option<f64>,
     written: f64,
     mended: bool,
-) -> bool {
-    let Some(result) = result else { return false };
+) -> Length {
+    let Some(result) = result else {
+        return Length::Wrong;
+    };
+    let holds_all = (result - written).abs() <= 1.0;
     match source {
-        Some(source) if (source - result).abs() <= 1.0 => true,
-        Some(source) => mended && result > source && (result - written).abs() <= 1.0,
+        Some(source) if (source - result).abs() <= 1.0 => Length::Same,
+        Some(source) if mended && result > source && holds_all => Length::Same,
+        Some(source) if result < source && result > 0.0 && holds_all => Length::Short,
+        Some(_) => Length::Wrong,
         // Nothing to compare with but what was written.
-        None => (result - written).abs() <= 1.0,
+        None if holds_all => Length::Same,
+        None => Length::Wrong,
     }
 }
 
@@ -398,11 +415,17 @@ mod tests {
 
     #[test]
     fn lengths() {
-        assert!(is_as_long(Some(12.0), Some(12.9), 12.9, false));
-        assert!(!is_as_long(Some(12.0), Some(7.0), 7.0, true));
-        assert!(!is_as_long(Some(12.0), Some(24.0), 24.0, false));
-        assert!(is_as_long(Some(12.0), Some(24.0), 24.0, true));
-        assert!(!is_as_long(Some(12.0), None, 12.0, true));
-        assert!(is_as_long(None, Some(5.0), 5.2, false));
+        for (source, result, written, mended, want) in [
+            (Some(12.0), Some(12.9), 12.9, false, Length::Same),
+            (Some(12.0), Some(7.0), 7.0, true, Length::Short),
+            (Some(12.0), Some(7.0), 12.0, true, Length::Wrong),
+            (Some(12.0), Some(24.0), 24.0, false, Length::Wrong),
+            (Some(12.0), Some(24.0), 24.0, true, Length::Same),
+            (Some(12.0), Some(0.0), 0.0, true, Length::Wrong),
+            (Some(12.0), None, 12.0, true, Length::Wrong),
+            (None, Some(5.0), 5.2, false, Length::Same),
+        ] {
+            assert_eq!(compare(source, result, written, mended), want);
+        }
     }
 }

@@ -191,6 +191,36 @@ impl Posters {
         .await;
     }
 
+    /// Lets a film that was renamed keep its poster.
+    pub async fn carry(&self, from: &MediaPath, to: &MediaPath) {
+        let Ok(film) = self.inner.videos.open(to).await else {
+            return;
+        };
+        let inner = Arc::clone(&self.inner);
+        let (from, to) = (from.clone(), to.clone());
+        smol::unblock(move || {
+            let Ok(metadata) = film.metadata() else {
+                return;
+            };
+            let name = |path| name(path, metadata.len(), metadata.mtime());
+            let (old, new) = (name(&from), name(&to));
+            let place = |name: &str, suffix| inner.folder.join(format!("{name}{suffix}"));
+            for (suffix, picture) in [(PICTURE, true), (MARK, false)] {
+                if fs::rename(place(&old, suffix), place(&new, suffix)).is_err() {
+                    continue;
+                }
+                let mut known = inner.known();
+                let names = match picture {
+                    true => &mut known.pictures,
+                    false => &mut known.marks,
+                };
+                names.remove(&old);
+                names.insert(new.clone());
+            }
+        })
+        .await;
+    }
+
     /// Removes posters of films that are no more. `listing` must be whole.
     pub(crate) async fn remove_orphans(&self, listing: &Listing) {
         let wanted: HashSet<String> = listing
@@ -229,6 +259,19 @@ impl Posters {
     /// # Errors
     /// `poster_impossible` when it has no picture that is not black; what ffmpeg fails with.
     pub(crate) async fn make(&self, attempt: &Attempt, path: &MediaPath) -> Result<Made> {
+        let made = self.make_of(attempt, path).await;
+        // Converted, renamed or deleted meanwhile: whatever has its place gets a poster of its own.
+        let gone = |error: &Error| error.kind() == ErrorKind::NotFound;
+        match made {
+            Err(_) if self.inner.videos.open(path).await.is_err_and(|e| gone(&e)) => Ok(Made {
+                mode: Some("gone".to_owned()),
+                size: None,
+            }),
+            made => made,
+        }
+    }
+
+    async fn make_of(&self, attempt: &Attempt, path: &MediaPath) -> Result<Made> {
         let film = self.inner.videos.open(path).await?;
         let name = film_name(path, film).await?;
         let folder = self.inner.folder.clone();

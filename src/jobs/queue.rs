@@ -25,11 +25,9 @@ use crate::jobs::events::Events;
 use crate::jobs::job::{Job, JobId, Kind, Made, Progress, State};
 use crate::store::database::{Database, Durability};
 use crate::store::queue::Jobs;
+use crate::sys::executor;
 
 use table::{Entry, Table};
-
-/// Jobs that wait at most: more than a household adds in an evening, few enough to keep in memory.
-const WAITING: usize = 1_000;
 
 /// How often a job that moves is told of.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -67,6 +65,44 @@ pub struct Taken {
     pub cancelled: Receiver<()>,
 }
 
+/// A job that waits to be released. Dropped, it is forgotten.
+#[derive(Debug)]
+pub(crate) struct Held {
+    queue: Queue,
+    id: JobId,
+    released: bool,
+}
+
+impl Held {
+    /// Lets it be done; the job, unless somebody cancelled it meanwhile.
+    pub(crate) fn release(mut self) -> Option<Job> {
+        self.released = true;
+        let job = {
+            let mut table = self.queue.inner.table();
+            let entry = table.entries.get_mut(&self.id)?;
+            entry.held = false;
+            entry.job.clone()
+        };
+        self.queue.tell(self.id);
+        (!job.state.is_final()).then_some(job)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.released {
+            return;
+        }
+        {
+            let mut table = self.queue.inner.table();
+            table.entries.remove(&self.id);
+            table.gone.push(self.id);
+        }
+        let queue = self.queue.clone();
+        executor::spawn(async move { queue.try_save(Durability::Later).await }).detach();
+    }
+}
+
 impl Queue {
     /// The queue that `database` keeps, which tells its changes to `events`. Nothing is read yet.
     pub fn new(database: Database, events: Events) -> Queue {
@@ -101,25 +137,7 @@ impl Queue {
             }
             return Ok(job);
         }
-        let job = {
-            let mut table = self.inner.table();
-            let waiting = table
-                .entries
-                .values()
-                .filter(|e| e.job.state == State::Queued);
-            if waiting.count() >= WAITING {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "queue_full",
-                    format!("{WAITING} jobs are waiting already; try again when some are done."),
-                )
-                .retry_after(Duration::from_secs(60)));
-            }
-            table.last += 1;
-            let job = Job::new(JobId(table.last), kind, now());
-            table.entries.insert(job.id, Entry::of(job.clone(), false));
-            job
-        };
+        let job = self.inner.table().enqueue(kind)?;
         let durability = durability(&job.kind);
         if let Err(error) = self.save(durability).await {
             self.inner.table().entries.remove(&job.id);
@@ -127,6 +145,34 @@ impl Queue {
         }
         self.tell(job.id);
         Ok(job)
+    }
+
+    /// Adds a job for a file that is about to be there, and answers when it is on the disk: so nothing comes between the file
+    /// and its job. It waits until it is released; the process dying before that releases it too, and `note` lets whoever
+    /// does it find out whether the file ever came.
+    ///
+    /// # Errors
+    /// `queue_full`, and the database's.
+    pub(crate) async fn hold(&self, kind: Kind, note: String) -> Result<Held> {
+        self.load().await?;
+        let id = {
+            let mut table = self.inner.table();
+            table.cancel_waiting(&kind);
+            let id = table.enqueue(kind)?.id;
+            if let Some(entry) = table.entries.get_mut(&id) {
+                entry.held = true;
+                entry.job.note = Some(note);
+            }
+            id
+        };
+        // Dropped, it is forgotten.
+        let held = Held {
+            queue: self.clone(),
+            id,
+            released: false,
+        };
+        self.save(Durability::Now).await?;
+        Ok(held)
     }
 
     /// A job.
@@ -248,7 +294,7 @@ impl Queue {
             let waiting = table
                 .entries
                 .values_mut()
-                .filter(|entry| entry.kept && entry.job.state == State::Queued);
+                .filter(|entry| entry.kept && !entry.held && entry.job.state == State::Queued);
             let entry =
                 waiting.min_by_key(|entry| (entry.job.kind.is_housekeeping(), entry.job.id))?;
             let (cancel, cancelled) = smol::channel::bounded(1);

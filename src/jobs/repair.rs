@@ -21,7 +21,7 @@ use crate::jobs::attempt::{Attempt, Output, require_space};
 use crate::jobs::convert::{disk_failed, not_the_same};
 use crate::jobs::job::{Job, Kind, Made, State};
 use crate::jobs::part::{self, Part, There};
-use crate::jobs::plan::{INPUT, Plan, is_as_long};
+use crate::jobs::plan::{INPUT, Length, Plan, compare};
 use crate::jobs::queue::Queue;
 use crate::store;
 
@@ -255,10 +255,17 @@ impl Repairs {
             return Err(error);
         }
         let result = probe::probe(&ffprobe, &Source::File(part.path().to_owned())).await?;
-        let long = is_as_long(info.duration, result.duration, written.as_secs_f64(), true);
-        if !long || !plan.is_met_by(&result) {
+        // Drive sent all that it has: what is short was cut off before it came there, and what is left of it is what a viewer
+        // wants.
+        let written = written.as_secs_f64();
+        let length = compare(info.duration, result.duration, written, true);
+        if length == Length::Wrong || !plan.is_met_by(&result) {
             return Err(not_the_same(&info, &result));
         }
+        let mode = match length {
+            Length::Short => format!("{}, cut short as its source is", plan.mode()),
+            _ => plan.mode().to_owned(),
+        };
         let (target, inner) = (self.path(id), Arc::clone(inner));
         let size = smol::unblock(move || -> Result<u64> {
             let bytes = fs::metadata(part.path()).map_or(0, |file| file.len());
@@ -272,7 +279,7 @@ impl Repairs {
         })
         .await?;
         Ok(Made {
-            mode: Some(plan.mode().to_owned()),
+            mode: Some(mode),
             size: Some(size),
         })
     }

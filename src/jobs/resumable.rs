@@ -299,6 +299,7 @@ impl Resumable {
 
     /// Takes away what nobody went on with, now and then, until it is dropped.
     pub async fn watch(&self) {
+        self.finish_whole().await;
         loop {
             let (intake, holds) = (self.intake.clone(), self.holds.clone());
             let swept = self
@@ -308,6 +309,35 @@ impl Resumable {
                 log::debug!("old uploads were not looked for: {}", error.chain());
             }
             smol::Timer::after(SWEEP_EVERY).await;
+        }
+    }
+
+    /// Makes files of the uploads that were whole when the daemon was killed: their clients know that all of it came, and ask
+    /// no more.
+    async fn finish_whole(&self) {
+        let root = self.intake.root().to_owned();
+        let whole = self.ask(move |uploads| {
+            let parts: HashSet<String> = part::strays(&root).into_iter().flatten().collect();
+            let mut rows = uploads.all()?;
+            rows.retain(|row| {
+                row.result.is_none() && row.at == row.length && parts.contains(&row.id)
+            });
+            Ok(rows)
+        });
+        let whole = whole.await.unwrap_or_else(|error| {
+            log::debug!("whole uploads were not looked for: {}", error.chain());
+            Vec::new()
+        });
+        if whole.is_empty() {
+            return;
+        }
+        self.intake.can_judge().await;
+        for row in whole {
+            let none = &mut smol::io::empty();
+            match self.append(&row.id, row.length, none, None).await {
+                Ok(_) => log::info!("an upload that was whole is there now: {}", row.name),
+                Err(error) => log::warn!("{} was not taken: {}", row.name, error.chain()),
+            }
         }
     }
 

@@ -66,6 +66,31 @@ pub fn look(file: &File, extension: &str) -> io::Result<Looks> {
     })
 }
 
+/// Whether the index of an MP4 stands before its media, so that it plays from its first bytes on; true of what is none
+/// (ISO/IEC 14496-12 section 4.2). Blocks.
+///
+/// # Errors
+/// The disk's.
+pub fn is_ready(file: &File) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let mut at = 0;
+    for _ in 0..BOXES {
+        let mut header = [0; 16];
+        let read = read_at_most(file, &mut header, at)?;
+        let Some((size, kind, _)) = box_header(&header[..read], length.saturating_sub(at)) else {
+            break;
+        };
+        match &kind {
+            b"mdat" => return Ok(false),
+            b"ftyp" | b"free" | b"skip" | b"wide" | b"uuid" | b"sidx" | b"styp" | b"pnot"
+            | b"udta" => {}
+            _ => break,
+        }
+        at = at.saturating_add(size);
+    }
+    Ok(true)
+}
+
 fn is_ebml(head: &[u8]) -> bool {
     head.starts_with(b"\x1a\x45\xdf\xa3")
 }
@@ -240,5 +265,30 @@ mod tests {
                 bytes.escape_ascii()
             );
         }
+    }
+
+    #[test]
+    fn where_the_index_of_an_mp4_is() {
+        let ready = |boxes: &[(&[u8; 4], u32)]| {
+            let mut bytes = Vec::new();
+            for (kind, length) in boxes {
+                bytes.extend(length.to_be_bytes());
+                bytes.extend(*kind);
+                bytes.resize(bytes.len() + (*length as usize).saturating_sub(8), 0);
+            }
+            bytes.resize(bytes.len() + 16, 0);
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            is_ready(&file).unwrap()
+        };
+        assert!(ready(&[(b"ftyp", 24), (b"moov", 100), (b"mdat", 100)]));
+        assert!(!ready(&[
+            (b"ftyp", 24),
+            (b"free", 8),
+            (b"mdat", 100),
+            (b"moov", 100)
+        ]));
+        assert!(ready(&[(b"ID3\x03", 24)]) && ready(&[]));
+        assert!(ready(&[(b"free", 1), (b"free", 3)]));
     }
 }

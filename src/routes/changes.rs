@@ -84,8 +84,10 @@ pub(super) async fn rename(app: &App, request: &mut Request, path: &MediaPath) -
     }
     let (root, of) = (app.videos.root().to_owned(), path.clone());
     let renamed = smol::unblock(move || shelf::rename(&root, &of, &name)).await?;
-    app.videos.changed();
     let to = renamed.first().map_or(path, |(_, to)| to);
+    // Before the list is made anew, by which posters of films that are no more are removed.
+    app.posters.carry(path, to).await;
+    app.videos.changed();
     if answer::wants_page(request) {
         return Ok(see_other(url::video_page(to)));
     }

@@ -18,7 +18,7 @@ use crate::store::part::Part;
 /// What becomes of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    /// Browsers do not play it as it is.
+    /// Browsers do not play it as it is, or not from its beginning.
     pub(super) convert: bool,
     /// What it is as WebVTT, when it is another subtitle.
     pub(super) vtt: Option<Vec<u8>>,
@@ -37,10 +37,7 @@ pub(super) async fn judge(programs: &Programs, part: &Part, name: &Name) -> Resu
     let Ok(ffprobe) = programs.ffprobe_path() else {
         let file = part.file().clone();
         let looks = smol::unblock(move || sniff::look(&file, &extension)).await;
-        let looks = looks.map_err(|error| {
-            Error::internal("What was sent cannot be read again; check the disk.").because(error)
-        })?;
-        return match looks {
+        return match looks.map_err(unreadable)? {
             Looks::Playable => Ok(Verdict::default()),
             Looks::Media => Err(needs_ffmpeg(programs)),
             Looks::Nothing => Err(not_media(name)),
@@ -49,11 +46,15 @@ pub(super) async fn judge(programs: &Programs, part: &Part, name: &Name) -> Resu
     let source = Source::File(part.path().to_owned());
     let info = probe::probe(&ffprobe, &source).await?;
     let playable = playable::judge(&info, kind::by_name(name.to_string().as_bytes()));
-    if playable.plan == Plan::Direct {
+    let plays = playable.plan == Plan::Direct;
+    if plays && is_ready(part).await? {
         return Ok(Verdict::default());
     }
     if programs.ffmpeg_path().is_err() {
-        return Err(needs_ffmpeg(programs));
+        return match plays {
+            true => Ok(Verdict::default()),
+            false => Err(needs_ffmpeg(programs)),
+        };
     }
     Ok(Verdict {
         convert: true,
@@ -61,13 +62,23 @@ pub(super) async fn judge(programs: &Programs, part: &Part, name: &Name) -> Resu
     })
 }
 
+/// Whether it plays from its first bytes on. One whose index is at its end plays too, but a screen reads its end before it
+/// begins, and some read all of it.
+async fn is_ready(part: &Part) -> Result<bool> {
+    let file = part.file().clone();
+    let ready = smol::unblock(move || sniff::is_ready(&file)).await;
+    ready.map_err(unreadable)
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Error::internal("What was sent cannot be read again; check the disk.").because(error)
+}
+
 fn subtitle(file: &Arc<File>, is_srt: bool) -> Result<Verdict> {
     let mut text = Vec::new();
     // By a path of its own: the part's offset is nobody's.
     let mut reader = At { file, at: 0 }.take(subtitle::LARGEST + 1);
-    reader.read_to_end(&mut text).map_err(|error| {
-        Error::internal("What was sent cannot be read again; check the disk.").because(error)
-    })?;
+    reader.read_to_end(&mut text).map_err(unreadable)?;
     if text.len() as u64 > subtitle::LARGEST {
         return Err(Error::new(
             Kind::TooLarge,

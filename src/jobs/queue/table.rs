@@ -1,12 +1,16 @@
 //! The jobs that the queue holds in memory, and what it has yet to tell the database of them.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smol::channel::Sender;
 
 use super::now;
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::jobs::job::{Job, JobId, Kind, Progress, State};
+
+/// Jobs that wait at most: more than a household adds in an evening, few enough to keep in memory.
+pub(super) const WAITING: usize = 1_000;
 
 /// Jobs that ended and are remembered, and those of them that nobody asked for.
 pub(super) const REMEMBERED: usize = 200;
@@ -29,6 +33,8 @@ pub(super) struct Entry {
     pub(super) kept: bool,
     /// The database does not have it as it stands.
     pub(super) dirty: bool,
+    /// It is not begun yet: what it is to be done to is not there.
+    pub(super) held: bool,
     /// Dropped to end it; present while it runs.
     pub(super) cancel: Option<Sender<()>>,
     pub(super) told: Option<Instant>,
@@ -41,6 +47,33 @@ impl Table {
             .values()
             .filter(|entry| !entry.job.state.is_final());
         unfinished.find(|entry| entry.job.kind == *kind)
+    }
+
+    /// Adds a job.
+    pub(super) fn enqueue(&mut self, kind: Kind) -> Result<Job> {
+        let entries = self.entries.values();
+        let waiting = entries.filter(|entry| entry.job.state == State::Queued);
+        if waiting.count() >= WAITING {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "queue_full",
+                format!("{WAITING} jobs are waiting already; try again when some are done."),
+            )
+            .retry_after(Duration::from_secs(60)));
+        }
+        self.last += 1;
+        let job = Job::new(JobId(self.last), kind, now());
+        self.entries.insert(job.id, Entry::of(job.clone(), false));
+        Ok(job)
+    }
+
+    /// Ends what waits to be done to a file that has gone, as another is about to have its name.
+    pub(super) fn cancel_waiting(&mut self, kind: &Kind) {
+        for entry in self.entries.values_mut() {
+            if entry.job.kind == *kind && entry.job.state == State::Queued && !entry.held {
+                entry.end(State::Cancelled);
+            }
+        }
     }
 
     pub(super) fn running(&mut self, id: JobId) -> Option<&mut Entry> {
@@ -73,6 +106,7 @@ impl Entry {
             job,
             kept,
             dirty: !kept,
+            held: false,
             cancel: None,
             told: None,
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use smol::block_on;
 
-use super::table::{REMEMBERED, REMEMBERED_HOUSEKEEPING};
+use super::table::{REMEMBERED, REMEMBERED_HOUSEKEEPING, WAITING};
 use super::*;
 use crate::drive::FileId;
 use crate::media::path::MediaPath;
