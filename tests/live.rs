@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::browser::Browser;
 use crate::support::client::Client;
 use crate::support::daemon::{Daemon, Setup, eventually};
@@ -762,3 +764,54 @@ const PLAY_PAGE: &str = r"(async () => {
     const why = await Promise.race([played, new Promise(done => setTimeout(() => done('late'), 25000))]);
     return { why, sound: video.webkitAudioDecodedByteCount, source: video.currentSrc };
 })()";
+
+/// Who opens a class wants to see it, and no choice to make.
+#[test]
+fn a_class_that_a_browser_declines_plays_all_the_same_and_keeps_its_place() {
+    if !media::available() {
+        return;
+    }
+    let setup = Setup::new();
+    let courses = setup.path().join("courses");
+    std::fs::create_dir(&courses).expect("a folder");
+    std::fs::copy(media::file("h264_aac.ts"), courses.join("1.ts")).expect("a copy");
+    let class =
+        json!({"num": 1, "name": "Clock", "hasVideo": true, "files": {"video": "local:1.ts"}});
+    let catalog = json!({"categories": [{"name": "Time", "routes": [{"name": "Clocks", "isCourse": true,
+        "modules": [{"name": "1. All", "classes": [class]}]}]}]});
+    std::fs::write(setup.path().join("state/catalog.json"), catalog.to_string()).expect("a file");
+    let daemon = ready(setup.set("library", "courses", &format!("{courses:?}")));
+    let page = "/watch/time/clocks/0/1-all/clock?profile=";
+    // Without script there is the same, and the way to it by hand.
+    let markup = daemon.get(&format!("{page}Ana")).text();
+    let versions = markup.matches("/api/video-compatible/courses/1.ts");
+    assert_eq!(versions.count(), 2, "{markup}");
+    let mut browser = Browser::start();
+    for (profile, from, query) in [("Ana", 0.0, ""), ("Eva", 6.0, "?t=6")] {
+        let progress = format!("/api/progress?profile={profile}");
+        if from > 0.0 {
+            let entry = json!({"status": "in_progress", "watchTime": from, "lastWatched": "2020-01-01T00:00:00Z"});
+            let body = json!({ "Clocks/1-all/clock": entry }).to_string();
+            let mut client = daemon.client();
+            let length = body.len().to_string();
+            client.ask("PATCH", &progress, &[("Content-Length", &length)]);
+            client.send(body).expect("sent");
+            assert_eq!(client.response("PATCH").status(), 200);
+        }
+        browser.open(&daemon.url(&format!("{page}{profile}")));
+        let said = browser.evaluate(PLAY_PAGE);
+        assert_eq!(said["why"], "", "{said}");
+        let source = said["source"].as_str().unwrap_or_default();
+        let wanted = format!("/api/video-compatible/courses/1.ts{query}");
+        assert!(source.ends_with(&wanted), "{said}");
+        browser.evaluate("document.getElementById('player').pause()");
+        let kept = || daemon.get(&progress).json()["Clocks/1-all/clock"].clone();
+        let place = || kept()["watchTime"].as_f64().unwrap_or_default();
+        assert!(
+            eventually(Duration::from_secs(20), || place() >= from + 1.0
+                && place() < from + 6.0),
+            "{}",
+            kept()
+        );
+    }
+}

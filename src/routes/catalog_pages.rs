@@ -156,11 +156,9 @@ pub(super) async fn class(
             (name, url::course_file(&resource.file))
         })
         .collect();
-    if let Some(file) = lesson
-        .video
-        .as_ref()
-        .filter(|_| app.ffmpeg.ffmpeg().available)
-    {
+    let converted = lesson.video.as_ref();
+    let converted = converted.filter(|_| app.ffmpeg.ffmpeg().available);
+    if let Some(file) = converted {
         let label = "No picture or no sound? Play a compatible version";
         links.push((label.to_owned(), url::course_compatible(file)));
     }
@@ -175,6 +173,7 @@ pub(super) async fn class(
             .collect::<Vec<_>>()
             .join(" / "),
         media,
+        compatible: converted.map(url::course_stream),
         tracks: tracks(&lesson.subtitles, request),
         key,
         progress: person.link("/api/progress"),

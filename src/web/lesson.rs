@@ -13,6 +13,8 @@ pub struct Lesson {
     pub path: String,
     /// URL and type of its film or sound; the type is empty where it is not known.
     pub media: Option<(String, String)>,
+    /// URL of the version for screens that cannot play it; `None` without ffmpeg.
+    pub compatible: Option<String>,
     /// Subtitles.
     pub tracks: Vec<Track>,
     /// The key under which progress is kept.
@@ -81,6 +83,11 @@ fn content(lesson: &Lesson) -> Markup {
                         data-key=(lesson.key) data-progress=(lesson.progress)
                         data-start=(lesson.start) data-complete=(lesson.complete) data-now=(lesson.now) {
                         source src=(source) type=[(!content_type.is_empty()).then_some(content_type)];
+                        // A browser comes to it by itself when it has declined what stands above. It cannot be sought
+                        // in, and begins where the film was left.
+                        @if let Some(compatible) = &lesson.compatible {
+                            source src=(from(compatible, lesson.start)) type="video/mp4";
+                        }
                         @for track in &lesson.tracks {
                             track kind="subtitles" src=(track.source) srclang=[tag(track)]
                                 label=(track.language.label) default[track.default];
@@ -122,6 +129,13 @@ fn content(lesson: &Lesson) -> Markup {
             iframe.text src=(url) title=(label) sandbox="" referrerpolicy="no-referrer" loading="lazy" {}
             p { a.button href=(url) { "Open: " bdi { (label) } } }
         }
+    }
+}
+
+fn from(compatible: &str, start: u64) -> String {
+    match start {
+        0 => compatible.to_owned(),
+        start => format!("{compatible}?t={start}"),
     }
 }
 

@@ -21,8 +21,20 @@
   var told = -1;
   var toldAt = 0;
 
+  /* The version that is made while it plays cannot be sought in: it began at the second that its address says, and is as
+     long as what came of it so far. */
+  function made() {
+    return /\/api\/video-compatible\/[^?]*(?:\?t=(\d+))?/.exec(media.currentSrc || '');
+  }
+
+  function position() {
+    var from = made();
+    return media.currentTime + (from && from[1] ? parseInt(from[1], 10) : 0);
+  }
+
   function restore() {
     if (restored || !(media.duration > 0)) { return; }
+    if (made()) { restored = true; return; }
     restored = true;
     if (start < media.duration - 5) {
       try { media.currentTime = start; } catch (e) { restored = false; }
@@ -30,10 +42,10 @@
   }
 
   function entry() {
-    var duration = isFinite(media.duration) ? media.duration : 0;
+    var duration = isFinite(media.duration) && !made() ? media.duration : 0;
     var now = new Date(new Date().getTime() + skew).toISOString();
-    var reached = media.ended || (duration > 0 && media.currentTime >= duration * WATCHED);
-    var value = { status: 'in_progress', watchTime: Math.floor(media.currentTime), lastWatched: now };
+    var reached = media.ended || (duration > 0 && position() >= duration * WATCHED);
+    var value = { status: 'in_progress', watchTime: Math.floor(position()), lastWatched: now };
     if (duration > 0) { value.duration = Math.floor(duration); }
     if (reached || complete) {
       if (reached && !complete) { value.completedAt = now; }
@@ -47,9 +59,9 @@
 
   /* Whether there is anything to tell that was not told. */
   function news() {
-    var position = Math.floor(media.currentTime);
-    if (!played || !restored || position === told) { return false; }
-    told = position;
+    var second = Math.floor(position());
+    if (!played || !restored || second === told) { return false; }
+    told = second;
     toldAt = new Date().getTime();
     return true;
   }

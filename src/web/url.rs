@@ -146,6 +146,14 @@ pub fn course_compatible(file: &FileRef) -> String {
     }
 }
 
+/// The bytes that a player of such a screen comes to by itself.
+pub fn course_stream(file: &FileRef) -> String {
+    match file {
+        FileRef::Drive(id) => format!("/api/video-compatible/{}", escape(id.as_bytes())),
+        FileRef::Local(path) => local("/api/video-compatible/courses", path),
+    }
+}
+
 /// A subtitle of a course, as WebVTT.
 pub fn course_subtitle(file: &FileRef) -> String {
     match file {
