@@ -442,6 +442,33 @@ fn an_upload_that_was_whole_at_a_kill_is_there_after_it() {
     assert_eq!(told["file"]["url"], "/videos/Film.mp3", "{told}");
 }
 
+/// A phone that never came back leaves nothing on the disk.
+#[test]
+fn an_upload_that_nobody_went_on_with_is_forgotten_with_its_bytes() {
+    let daemon = Setup::new().start();
+    let tus = Tus::new(&daemon);
+    let (left, kept) = (tus.create(1000, SONG), tus.create(1000, SONG));
+    assert_eq!(tus.patch(&left, 0, &[0; 500]).status(), 204);
+    assert_eq!(tus.patch(&kept, 0, &[0; 400]).status(), 204);
+    let id = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
+    // A day goes by.
+    let database = daemon.setup().path().join("state/rill.db");
+    let connection = rusqlite::Connection::open(database).expect("the database");
+    let aged = connection.execute("UPDATE upload SET expires = 1 WHERE id = ?1", [id(&left)]);
+    assert_eq!(aged, Ok(1));
+    drop(connection);
+    assert_eq!(tus.ask("HEAD", &left, &[], b"").status(), 404);
+    assert_eq!(tus.patch(&left, 500, &[0; 500]).status(), 404);
+    let daemon = daemon.restart();
+    let alone = format!(".rill-upload-{}.part", id(&kept));
+    assert!(
+        eventually(Duration::from_secs(30), || names(&daemon) == [&*alone]),
+        "{:?}",
+        names(&daemon)
+    );
+    assert_eq!(Tus::new(&daemon).offset(&kept), 400);
+}
+
 #[test]
 fn open_uploads_are_bounded_and_promised_their_space() {
     let daemon = Setup::new()

@@ -203,7 +203,7 @@ impl LiveStreams {
             Err(error) => {
                 // A viewer who seeks asks anew before the old stream has heard that nobody reads it.
                 let free = self.until(|active| active < self.0.limit);
-                let late = async { drop(Timer::after(CHANGE_OVER).await) };
+                let late = async { _ = Timer::after(CHANGE_OVER).await };
                 or(free, late).await;
                 Place::take(&self.0).map_err(|_| error)?
             }
