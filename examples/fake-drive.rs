@@ -8,6 +8,9 @@
     reason = "the line on standard output is its interface"
 )]
 
+#[path = "../tests/support/course_tree.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod course_tree;
 #[path = "../tests/support/drive/mod.rs"]
 mod drive;
 
@@ -16,10 +19,12 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use course_tree::{CourseTree, Shape};
 use drive::{Action, Content, FakeDrive, File, Kind};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut size, mut latency, mut folder) = (1 << 30, Duration::ZERO, None);
+    let mut tree = None;
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -28,9 +33,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                 latency = Duration::from_millis(arguments.value()?.to_string_lossy().parse()?);
             }
             lexopt::Arg::Long("folder") => folder = Some(PathBuf::from(arguments.value()?)),
+            lexopt::Arg::Long("tree") => {
+                tree = Some(shape(&arguments.value()?.to_string_lossy())?);
+            }
             lexopt::Arg::Long("help") => {
                 println!(
-                    "fake-drive [--file-size BYTES|64MiB|1GiB] [--latency-ms N] [--folder FOR-ITS-FILES]"
+                    "fake-drive [--file-size BYTES|64MiB|1GiB] [--latency-ms N] [--folder FOR-ITS-FILES]\n\
+                     \x20          [--tree CATEGORIESxCOURSESxMODULESxCLASSES]"
                 );
                 return Ok(());
             }
@@ -43,6 +52,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         File::new(id, "pattern.mp4", "video/mp4", Content::Pattern(size))
             .within("folder-root-0001"),
     );
+    let tree = tree.map(CourseTree::of);
+    if let Some(tree) = &tree {
+        tree.put(&fake);
+    }
     if !latency.is_zero() {
         fake.on(Kind::Any).does(Action::Latency(latency));
     }
@@ -64,6 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "credentials_file": credentials,
         "curl_token": fake.token(),
         "files": [{ "id": id, "name": "pattern.mp4", "size": size }],
+        "tree": tree.as_ref().map(|tree| serde_json::json!({ "root": tree.root(), "files": tree.nodes.len() })),
         "pid": std::process::id(),
     });
     println!("{line}");
@@ -75,6 +89,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::remove_dir_all(&own.0)?;
     }
     Ok(())
+}
+
+/// Reads the shape of a course tree: `20x500x4x10`.
+fn shape(text: &str) -> Result<Shape, Box<dyn Error>> {
+    let numbers: Vec<usize> = text.split('x').map(str::parse).collect::<Result<_, _>>()?;
+    match numbers[..] {
+        [categories, courses, modules, classes] => Ok(Shape {
+            categories,
+            courses,
+            modules,
+            classes,
+        }),
+        _ => Err("a tree is four numbers: 20x500x4x10".into()),
+    }
 }
 
 /// Reads a size: digits, and `KiB`, `MiB` or `GiB` if it likes.

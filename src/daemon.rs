@@ -22,7 +22,7 @@ use smol::future::or;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::drive::Drive;
+use crate::drive::{Drive, ResourceKey};
 use crate::error::{Error, Result};
 use crate::ffmpeg::Programs;
 use crate::ffmpeg::live::LiveStreams;
@@ -146,6 +146,14 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let catalog = Catalog::new(&config).map_err(|error| {
         Error::internal("the kernel gives no memory for a catalog").because(error)
     })?;
+
+    drive.ask_for_keys({
+        let catalog = catalog.clone();
+        move |id| {
+            let generation = catalog.current();
+            ResourceKey::parse(generation.index.resource_key(id.as_str())?).ok()
+        }
+    });
 
     let max_connections = config.http.max_connections;
     let sockets = listen::sockets(&config.http.listen, inherited).await?;

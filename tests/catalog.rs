@@ -84,8 +84,69 @@ fn shorten(course: &mut Value) {
     for module in course["modules"].as_array_mut().unwrap() {
         let count = module["classes"].as_array().unwrap().len();
         module["classes"] = count.into();
+        module.as_object_mut().unwrap().remove("folderName");
     }
     course["publicId"] = last(&course["url"]);
+}
+
+#[test]
+fn a_module_of_the_bootstrap_has_a_name_and_two_counts() {
+    let text = json!({ "categories": [{ "name": "C", "routes": [{ "name": "R", "courses": [{
+        "name": "K",
+        "modules": [
+            { "name": "A", "folderName": "1. A", "classCount": 2, "classes": [{}, {}] },
+            { "name": "B", "classes": null },
+            { "name": "D", "folderName": null, "colour": "red" },
+        ],
+    }] }] }] });
+    let daemon = over(&text.to_string());
+    let bootstrap = daemon.get("/api/bootstrap").json();
+    assert_eq!(
+        bootstrap["categories"][0]["routes"][0]["courses"][0]["modules"],
+        json!([
+            { "name": "A", "classCount": 2, "classes": 2 },
+            { "name": "B", "classCount": 0, "classes": 0 },
+            { "name": "D", "classCount": 0, "classes": 0, "colour": "red" },
+        ])
+    );
+    // The course itself is as it was.
+    let course = daemon.get("/api/course-detail/0/0/0").json()["course"].clone();
+    assert_eq!(course, text["categories"][0]["routes"][0]["courses"][0]);
+}
+
+#[test]
+fn a_small_catalog_is_packed_at_once_for_those_who_ask() {
+    let text = TINY.json();
+    let small = r#"{"categories":[{"name":"Uno","routes":[]}]}"#;
+    for text in [small, &text] {
+        let daemon = over(text);
+        assert!(eventually(PATIENCE, || {
+            daemon.get("/api/courses").body == text.as_bytes()
+        }));
+        let packed = || {
+            let headers = [("Accept-Encoding", "gzip")];
+            daemon.client().request("GET", "/api/courses", &headers)
+        };
+        assert!(eventually(PATIENCE, || {
+            packed().header("content-encoding") == Some("gzip")
+        }));
+        assert_eq!(unpack(&packed().body), text.as_bytes());
+        assert_ne!(
+            packed().header("etag"),
+            daemon.get("/api/courses").header("etag")
+        );
+    }
+}
+
+#[test]
+fn a_mark_before_the_text_is_named() {
+    let daemon = over(&format!("\u{feff}{}", TINY.json()));
+    assert!(eventually(PATIENCE, || {
+        let problem = daemon.get("/api/cache-meta").json()["problem"].clone();
+        problem.as_str().is_some_and(|problem| {
+            problem.contains("line 1, column 1: ") && problem.contains("byte order mark")
+        })
+    }));
 }
 
 #[test]
@@ -384,7 +445,7 @@ fn ids_of_the_public() {
     assert_eq!(routes[1]["publicId"], "solo");
     assert_eq!(
         routes[1]["modules"],
-        json!([{"name": "1. Uno", "classes": 4}])
+        json!([{"name": "1. Uno", "classes": 4, "classCount": 4}])
     );
     assert_eq!(
         bootstrap["stats"],

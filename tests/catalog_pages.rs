@@ -384,3 +384,71 @@ fn profiles_and_queries_that_mean_harm() {
     }
     assert_eq!(daemon.get("/api/profiles").json(), json!({"profiles": []}));
 }
+
+#[test]
+fn a_course_of_five_thousand_is_a_few_steps_deep() {
+    let classes = |from: usize| -> Vec<Value> {
+        (from..from + 100)
+            .map(|n| json!({ "name": format!("Lecture {n}") }))
+            .collect()
+    };
+    let modules: Vec<Value> = (0..50)
+        .map(|n| json!({ "name": format!("Part {n}"), "classes": classes(100 * n) }))
+        .collect();
+    let whole: Vec<Value> = modules
+        .iter()
+        .flat_map(|module| module["classes"].as_array().expect("classes").clone())
+        .collect();
+    let alone = json!([{ "name": "All", "classes": whole }]);
+    let catalog = json!({ "categories": [{ "name": "C", "routes": [
+        { "name": "Parts", "id": "parts", "isCourse": true, "modules": modules },
+        { "name": "Alone", "id": "alone", "isCourse": true, "modules": alone },
+    ] }] });
+    let setup = Setup::new();
+    std::fs::write(setup.path().join("state/catalog.json"), catalog.to_string()).expect("a file");
+    let daemon = setup.start();
+    let key = |course: &str, part: &str, n: usize| format!("{course}/{part}/lecture-{n}");
+    let watched = json!({
+        key("parts", "part-41", 4123): { "status": "complete" },
+        key("alone", "all", 4123): { "status": "complete" },
+    });
+    assert_eq!(
+        patch(&daemon, "/api/progress", &watched.to_string()).status(),
+        200
+    );
+
+    for (course, part, jumps) in [("parts", "part-41", 50), ("alone", "all", 42)] {
+        let base = format!("/course/c/{course}/{course}");
+        let first = page(&daemon, &base).text();
+        let links = first.split("<h2>Go to</h2>").nth(1).expect("jumps");
+        let links = links.split("</p>").next().expect("an end");
+        assert_eq!(links.matches("<a ").count(), jumps, "{links}");
+        // Each leads to where it says.
+        if course == "parts" {
+            let to = format!("href=\"{base}?page=171\"><bdi>Part 41</bdi>");
+            assert!(links.contains(&to), "{links}");
+        }
+        // A class that was watched is marked wherever it stands, and its page leads back to it.
+        let lecture = page(
+            &daemon,
+            &format!("/watch/c/{course}/{course}/{part}/lecture-4123"),
+        )
+        .text();
+        let back = format!("href=\"{base}?page=172\"");
+        assert!(lecture.contains(&back), "{lecture}");
+        let around = page(&daemon, &format!("{base}?page=172")).text();
+        let card = around
+            .split("<li>")
+            .find(|card| card.contains(">Lecture 4123<"));
+        assert!(
+            card.is_some_and(|card| card.contains("Watched")),
+            "{around}"
+        );
+        assert!(around.contains("5000 classes \u{b7} 1 watched"), "{around}");
+        // Who pages on stands on the first class of the page.
+        let focused = around.split("autofocus").next().expect("a focus");
+        assert!(focused.ends_with("lecture-4104\" "), "{around}");
+    }
+    // A course of two pages needs none of it.
+    assert!(!page(&daemon, "/courses").text().contains("Go to"));
+}

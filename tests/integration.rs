@@ -45,6 +45,7 @@ mod fake_drive;
 mod scan;
 mod scan_follow;
 mod scan_hostile;
+mod scan_keys;
 mod scan_shown;
 
 // Real clients: a browser, and what else plays and downloads.

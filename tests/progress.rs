@@ -309,6 +309,25 @@ fn people_are_told_apart() {
 }
 
 #[test]
+fn an_accent_is_one_however_a_keyboard_sends_it() {
+    let daemon = Daemon::start();
+    for name in ["Jos%C3%A9", "Jose%CC%81"] {
+        let target = format!("{TARGET}?profile={name}");
+        saved(&send(
+            &daemon,
+            "PATCH",
+            &target,
+            r#"{"a": {"watchTime": 9}}"#,
+        ));
+    }
+    let profiles = daemon.get("/api/profiles").json();
+    assert_eq!(
+        profiles["profiles"],
+        json!([{ "name": "Jos\u{e9}", "entries": 1 }])
+    );
+}
+
+#[test]
 fn writers_at_the_same_time_lose_nothing() {
     let daemon = Daemon::start();
     std::thread::scope(|scope| {

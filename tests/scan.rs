@@ -1,79 +1,14 @@
 //! Scans, from the command line and in the daemon: what they make of a tree, what they cost, and what they survive.
 
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-use serde_json::Value;
 
 use crate::support::course_tree::{CourseTree, LARGE, Shape, TINY};
 use crate::support::daemon::{Setup, eventually};
 use crate::support::drive::{Action, FakeDrive, File, Kind, Refusal};
-
-/// A look every so often instead of twice a minute.
-const PAUSE: &str = "200";
-const SOON: Duration = Duration::from_secs(20);
-
-fn setup(fake: &FakeDrive, tree: &CourseTree) -> Setup {
-    tree.put(fake);
-    Setup::new()
-        .drive(fake)
-        .set("drive", "root", &format!("{:?}", tree.root()))
-        .env("RILL_TEST_SCAN_PAUSE_MS", PAUSE)
-}
-
-fn scan(setup: &Setup, arguments: &[&str]) -> Output {
-    let mut all = vec!["scan"];
-    all.extend(arguments);
-    setup.command(&all).output().expect("the program starts")
-}
-
-/// Scans, and reads what came of it.
-fn scanned(setup: &Setup, arguments: &[&str]) -> (Value, String) {
-    let output = scan(setup, arguments);
-    let (said, log) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{said}{log}");
-    (catalog(setup).expect("a catalog"), said)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn path(setup: &Setup) -> PathBuf {
-    setup.path().join("state/catalog.json")
-}
-
-fn catalog(setup: &Setup) -> Option<Value> {
-    let bytes = std::fs::read(path(setup)).ok()?;
-    Some(serde_json::from_slice(&bytes).expect("a catalog is JSON at any time"))
-}
-
-/// All courses of a catalog.
-fn courses(catalog: &Value) -> Vec<&Value> {
-    let routes = catalog["categories"]
-        .as_array()
-        .expect("categories")
-        .iter()
-        .flat_map(|category| category["routes"].as_array().expect("routes"));
-    routes
-        .flat_map(|route| match route["isCourse"] == true {
-            true => vec![route],
-            false => route["courses"]
-                .as_array()
-                .expect("courses")
-                .iter()
-                .collect(),
-        })
-        .collect()
-}
-
-fn course<'a>(catalog: &'a Value, name: &str) -> &'a Value {
-    let found = courses(catalog)
-        .into_iter()
-        .find(|course| course["name"] == name);
-    found.unwrap_or_else(|| panic!("{name} in {catalog}"))
-}
+use crate::support::scan::{
+    SOON, catalog, course, courses, of_root, path, scan, scanned, setup, text,
+};
 
 fn never_downloads(fake: &FakeDrive) {
     assert_eq!(fake.media_requests().len(), 0, "a scan downloads no media");
@@ -227,12 +162,12 @@ fn killed_at_any_instant_and_resumed_to_the_same_file() {
     let took = began.elapsed();
     let golden = std::fs::read(path(&whole)).expect("a catalog");
 
-    let setup = Setup::new()
-        .drive(&fake)
-        .set("drive", "root", &format!("{:?}", tree.root()));
+    let setup = of_root(&fake, tree.root());
     let mut random = 0x2545_F491_4F6C_DD1D_u64;
-    let mut killed = 0;
-    for round in 0..20 {
+    let (mut killed, mut round) = (0, 0);
+    while killed < 20 {
+        round += 1;
+        assert!(round < 200, "only {killed} were killed in time");
         let mut child = setup
             .command(&["scan"])
             .stdout(Stdio::null())
@@ -254,7 +189,6 @@ fn killed_at_any_instant_and_resumed_to_the_same_file() {
             std::fs::remove_dir_all(setup.path().join("state")).expect("removed");
         }
     }
-    assert!(killed >= 5, "only {killed} of 20 were killed in time");
     scanned(&setup, &[]);
     assert!(std::fs::read(path(&setup)).expect("a catalog") == golden);
     never_downloads(&fake);
@@ -277,9 +211,7 @@ fn faults_on_the_way_change_nothing() {
         Action::Garbage(b"{\"files\": 7}".to_vec()),
         Action::ExpireTokens,
     ] {
-        let setup = Setup::new()
-            .drive(&fake)
-            .set("drive", "root", &format!("{:?}", tree.root()));
+        let setup = of_root(&fake, tree.root());
         fake.on(Kind::List).skip(1).once().does(action.clone());
         scanned(&setup, &[]);
         assert!(
@@ -290,9 +222,7 @@ fn faults_on_the_way_change_nothing() {
     }
     // Short pages, and empty ones that go on.
     for page in [3, 1] {
-        let setup = Setup::new()
-            .drive(&fake)
-            .set("drive", "root", &format!("{:?}", tree.root()));
+        let setup = of_root(&fake, tree.root());
         fake.on(Kind::List).does(Action::PageOf(page));
         scanned(&setup, &[]);
         fake.behave();
@@ -302,9 +232,7 @@ fn faults_on_the_way_change_nothing() {
         );
     }
     // A page token that Google has forgotten.
-    let setup = Setup::new()
-        .drive(&fake)
-        .set("drive", "root", &format!("{:?}", tree.root()));
+    let setup = of_root(&fake, tree.root());
     let small = fake.on(Kind::List).does(Action::PageOf(2));
     fake.on(Kind::List).skip(2).once().refuses(400, "invalid");
     scanned(&setup, &[]);
@@ -344,9 +272,7 @@ fn a_failed_folder_keeps_what_it_held() {
     assert_eq!(healed, before);
 
     // On a first scan there is nothing to keep; the folder stands there empty.
-    let fresh = Setup::new()
-        .drive(&fake)
-        .set("drive", "root", &format!("{:?}", tree.root()));
+    let fresh = of_root(&fake, tree.root());
     fake.on(Kind::List)
         .file(&module.id)
         .refuses(404, "notFound");
@@ -449,10 +375,7 @@ fn the_daemon_scans_and_follows_across_a_restart() {
         file.name = "1. Renombrada.mp4".to_owned()
     });
     fake.remove("1NewModuleFolder");
-    let again = Setup::new()
-        .drive(&fake)
-        .set("drive", "root", &format!("{:?}", tree.root()))
-        .env("RILL_TEST_SCAN_PAUSE_MS", PAUSE);
+    let again = of_root(&fake, tree.root());
     for name in std::fs::read_dir(folder.path())
         .expect("a folder")
         .flatten()
@@ -542,7 +465,7 @@ fn a_local_tree_is_scanned_and_followed() {
             "courses",
             &format!("{:?}", root.to_string_lossy()),
         )
-        .env("RILL_TEST_SCAN_PAUSE_MS", PAUSE)
+        .env("RILL_TEST_SCAN_PAUSE_MS", "200")
         .start();
     assert!(eventually(SOON, || catalog(daemon.setup()).is_some()));
     let found = catalog(daemon.setup()).expect("a catalog");
@@ -686,9 +609,7 @@ fn children_without_parents_and_circles() {
     for node in tree.nodes.iter().filter(|node| node.name.ends_with(".mp4")) {
         fake.change(&node.id, |file| file.parents_hidden = true);
     }
-    let again = Setup::new()
-        .drive(&fake)
-        .set("drive", "root", &format!("{:?}", tree.root()));
+    let again = of_root(&fake, tree.root());
     assert_eq!(scanned(&again, &[]).0, found);
     never_downloads(&fake);
 }

@@ -2,37 +2,21 @@
 //! across a kill; and a disk that is full.
 
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::course_tree::{CourseTree, Shape, TINY};
-use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::daemon::{Setup, eventually};
 use crate::support::disk::Disk;
 use crate::support::drive::{Action, Content, FakeDrive, File, Kind};
+use crate::support::scan::{self, SOON, classes};
 
-const SOON: Duration = Duration::from_secs(30);
-
-fn setup(fake: &FakeDrive, tree: &CourseTree) -> Setup {
-    Setup::new()
-        .drive(fake)
-        .set("drive", "root", &format!("{:?}", tree.root()))
-}
-
-fn scan(setup: &Setup) -> Output {
-    setup.command(&["scan"]).output().expect("it runs")
-}
-
+/// Scans; the bytes of the catalog that came of it.
 fn scanned(setup: &Setup) -> Vec<u8> {
-    let output = scan(setup);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    std::fs::read(setup.path().join("state/catalog.json")).expect("a catalog")
-}
-
-fn classes(daemon: &Daemon) -> Option<u64> {
-    daemon.health()["catalog"]["classes"].as_u64()
+    scan::scanned(setup, &[]);
+    scan::bytes(setup)
 }
 
 /// Twelve changes of every sort: new, renamed, moved, trashed, gone, and a course of three folders.
@@ -74,7 +58,7 @@ fn change(fake: &FakeDrive, tree: &CourseTree) {
 
 /// What a scan from the beginning makes of what is there now.
 fn anew(fake: &FakeDrive, tree: &CourseTree) -> Vec<u8> {
-    scanned(&setup(fake, tree))
+    scanned(&scan::of_root(fake, tree.root()))
 }
 
 #[test]
@@ -83,7 +67,7 @@ fn an_error_amid_the_changes_loses_none() {
     for skip in [0, 2, 5, 8] {
         let fake = FakeDrive::start();
         tree.put(&fake);
-        let setup = setup(&fake, &tree);
+        let setup = scan::of_root(&fake, tree.root());
         let before = scanned(&setup);
         change(&fake, &tree);
         // A change a page, and after some of them an error that no patience mends.
@@ -92,7 +76,7 @@ fn an_error_amid_the_changes_loses_none() {
             .on(Kind::Other)
             .skip(skip)
             .refuses(403, "dailyLimitExceeded");
-        let failed = scan(&setup);
+        let failed = scan::scan(&setup, &[]);
         // What came before it may have been enough for another catalog; that something lacks is said.
         let said = [failed.stdout, failed.stderr].concat();
         let said = String::from_utf8_lossy(&said);
@@ -113,7 +97,7 @@ fn changes_survive_a_kill_at_any_instant() {
     let fake = FakeDrive::start();
     let tree = CourseTree::of(TINY);
     tree.put(&fake);
-    let setup = setup(&fake, &tree);
+    let setup = scan::of_root(&fake, tree.root());
     scanned(&setup);
     change(&fake, &tree);
     let golden = anew(&fake, &tree);
@@ -147,7 +131,7 @@ fn tokens_that_google_refuses_begin_a_new_scan() {
         let fake = FakeDrive::start();
         let tree = CourseTree::of(TINY);
         tree.put(&fake);
-        let daemon = setup(&fake, &tree)
+        let daemon = scan::of_root(&fake, tree.root())
             .env("RILL_TEST_SCAN_PAUSE_MS", "200")
             .start();
         assert!(
@@ -186,7 +170,7 @@ fn a_new_lecture_of_either_source_shows_within_a_minute() {
     let local = tempfile::tempdir().expect("a folder");
     beside(local.path());
     // Without a shortened pause: this is the promise itself.
-    let daemon = setup(&fake, &tree)
+    let daemon = scan::of_root(&fake, tree.root())
         .set("library", "courses", &format!("{:?}", local.path()))
         .start();
     assert!(
@@ -250,7 +234,7 @@ fn one_source_that_is_away_does_not_keep_the_other() {
     let home = tempfile::tempdir().expect("a folder");
     let local = home.path().join("disk");
     beside(&local);
-    let daemon = setup(&fake, &tree)
+    let daemon = scan::of_root(&fake, tree.root())
         .set("library", "courses", &format!("{local:?}"))
         .env("RILL_TEST_SCAN_PAUSE_MS", "200")
         .start();
@@ -310,7 +294,7 @@ fn another_tools_catalog_is_left_alone_until_somebody_scans() {
     let fake = FakeDrive::start();
     let tree = CourseTree::of(TINY);
     tree.put(&fake);
-    let setup = setup(&fake, &tree).env("RILL_TEST_SCAN_PAUSE_MS", "200");
+    let setup = scan::of_root(&fake, tree.root());
     let theirs = crate::support::catalog::TINY.json();
     let state = setup.path().join("state");
     std::fs::write(state.join("courses_cache.json"), &theirs).expect("a file");
@@ -353,10 +337,11 @@ fn a_full_disk_leaves_the_old_catalog_and_nothing_half_written() {
     let fake = FakeDrive::start();
     let small = CourseTree::of(TINY);
     small.put(&fake);
-    let on_disk =
-        |tree: &CourseTree| setup(&fake, tree).set("state", "dir", &format!("{:?}", disk.path()));
+    let on_disk = |tree: &CourseTree| {
+        scan::of_root(&fake, tree.root()).set("state", "dir", &format!("{:?}", disk.path()))
+    };
     let setup = on_disk(&small);
-    assert!(scan(&setup).status.success());
+    assert!(scan::scan(&setup, &[]).status.success());
     let path = disk.path().join("catalog.json");
     let before = std::fs::read(&path).expect("a catalog");
     let mut large = small.clone();
@@ -368,7 +353,7 @@ fn a_full_disk_leaves_the_old_catalog_and_nothing_half_written() {
         }
     }
     large.put(&fake);
-    let failed = scan(&setup);
+    let failed = scan::scan(&setup, &[]);
     let said = String::from_utf8_lossy(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(
@@ -382,7 +367,7 @@ fn a_full_disk_leaves_the_old_catalog_and_nothing_half_written() {
     }
     // With room it goes on where it was.
     disk.grow("64m");
-    assert!(scan(&setup).status.success());
+    assert!(scan::scan(&setup, &[]).status.success());
     let after: Value =
         serde_json::from_slice(&std::fs::read(&path).expect("a catalog")).expect("JSON");
     assert_eq!(after["stats"]["totalClasses"], 32 + 60 * 4 * 20);
@@ -398,7 +383,7 @@ fn a_large_library_follows_a_change_by_one_request_and_little_work() {
         classes: 5,
     });
     tree.put(&fake);
-    let setup = setup(&fake, &tree);
+    let setup = scan::of_root(&fake, tree.root());
     scanned(&setup);
     let module = tree
         .find("Categoría 1/Curso 1 de Programación/1. Módulo 1")

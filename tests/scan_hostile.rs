@@ -5,37 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::support::catalog::TINY as SMALL;
 use crate::support::course_tree::{CourseTree, TINY};
 use crate::support::daemon::{Daemon, Setup, eventually};
 use crate::support::drive::{Action, FakeDrive, File, Kind};
+use crate::support::scan::{self, SOON, catalog};
 
-const SOON: Duration = Duration::from_secs(20);
 const LATE: Duration = Duration::from_secs(120);
 
 /// Resident memory that nothing here may pass; the program is built for debugging.
 const MEMORY: u64 = 200 << 20;
-
-fn read(setup: &Setup) -> Option<Value> {
-    let bytes = std::fs::read(setup.path().join("state/catalog.json")).ok()?;
-    Some(serde_json::from_slice(&bytes).expect("a catalog is JSON at any time"))
-}
-
-/// Courses by name, below any category and route.
-fn course<'a>(catalog: &'a Value, name: &str) -> Option<&'a Value> {
-    let routes = catalog["categories"]
-        .as_array()?
-        .iter()
-        .flat_map(|category| category["routes"].as_array().into_iter().flatten());
-    routes
-        .flat_map(|route| match route["courses"].as_array() {
-            Some(courses) => courses.iter().collect(),
-            None => vec![route],
-        })
-        .find(|course| course["name"] == name)
-}
 
 fn bytes(name: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(name))
@@ -95,14 +74,14 @@ fn a_folder_of_this_disk_that_means_harm() {
         "{}",
         daemon.log()
     );
-    let found = read(daemon.setup()).expect("a catalog");
-    let odd = course(&found, "Odd \u{1f600} names").expect("it is there");
+    let found = catalog(daemon.setup()).expect("a catalog");
+    let odd = scan::course(&found, "Odd \u{1f600} names");
     let classes = odd["modules"][0]["classes"].as_array().expect("classes");
     assert_eq!(classes.len(), names.len(), "{classes:?}");
     assert!(daemon.log().contains("1 names in"), "{}", daemon.log());
     let escape = daemon.log().contains('\x1b');
     assert!(!escape, "{}", daemon.log());
-    let pit = course(&found, "Pit").expect("it is there");
+    let pit = scan::course(&found, "Pit");
     let kept = pit["classCount"].as_u64();
     assert!(kept > Some(10_000), "{kept:?}");
     assert_eq!(found["scan"]["cutShort"], true);
@@ -173,10 +152,7 @@ fn a_folder_of_drive_that_means_harm() {
     fake.on(Kind::List)
         .file(&trashed.id)
         .refuses(404, "notFound");
-    let setup = Setup::new()
-        .drive(&fake)
-        .set("drive", "root", &format!("{:?}", tree.root()))
-        .env("RILL_TEST_SCAN_PAUSE_MS", "200");
+    let setup = scan::of_root(&fake, tree.root());
     let daemon = setup.start();
     let courses = || daemon.health()["catalog"]["courses"].as_u64();
     assert!(
@@ -184,13 +160,10 @@ fn a_folder_of_drive_that_means_harm() {
         "{}",
         daemon.log()
     );
-    let found = read(daemon.setup()).expect("a catalog");
-    let odd = course(&found, "a/b \u{1f600}\n'or' 'x' in parents").expect("it is there");
+    let found = catalog(daemon.setup()).expect("a catalog");
+    let odd = scan::course(&found, "a/b \u{1f600}\n'or' 'x' in parents");
     assert!(odd["classCount"].as_u64() >= Some(5), "{odd}");
-    assert_eq!(
-        course(&found, "Pit").expect("it is there")["classCount"],
-        20_000
-    );
+    assert_eq!(scan::course(&found, "Pit")["classCount"], 20_000);
     assert_eq!(found["scan"]["cutShort"], true, "the fifty folders");
     let failed = found["scan"]["failedFolders"].to_string();
     assert!(failed.contains(&trashed.id), "{failed}");
@@ -216,11 +189,9 @@ fn answers_of_google_without_an_end() {
     fake.on(Kind::List).skip(1).does(Action::Garbage(
         b"{\"files\":[],\"nextPageToken\":\"~page-0\"}".to_vec(),
     ));
-    let setup = Setup::new()
-        .drive(&fake)
-        .set("drive", "root", &format!("{:?}", tree.root()));
+    let setup = scan::of_root(&fake, tree.root());
     let began = Instant::now();
-    let output = setup.command(&["scan"]).output().expect("it runs");
+    let output = scan::scan(&setup, &[]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(began.elapsed() < LATE, "{said}");
     // The categories could not be listed; that they are there is known.

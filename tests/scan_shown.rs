@@ -10,18 +10,9 @@ use rustix::termios::Winsize;
 use serde_json::Value;
 
 use crate::support::course_tree::{CourseTree, Shape, TINY};
-use crate::support::daemon::{Setup, eventually};
+use crate::support::daemon::{Daemon, Setup, eventually};
 use crate::support::drive::{Action, FakeDrive, Kind};
-
-const SOON: Duration = Duration::from_secs(20);
-
-fn setup(fake: &FakeDrive, tree: &CourseTree) -> Setup {
-    tree.put(fake);
-    Setup::new()
-        .drive(fake)
-        .set("drive", "root", &format!("{:?}", tree.root()))
-        .env("RILL_TEST_SCAN_PAUSE_MS", "200")
-}
+use crate::support::scan::{SOON, scanned, setup};
 
 #[test]
 fn health_and_the_empty_shelf_tell_of_a_scan() {
@@ -83,6 +74,20 @@ fn health_and_the_empty_shelf_tell_of_a_scan() {
     assert!(eventually(SOON, || scan()["error"].is_string()));
     fake.end(rule);
     assert!(eventually(SOON, || scan()["error"].is_null()));
+}
+
+#[test]
+fn when_the_last_scan_ended_is_known_after_a_restart() {
+    let fake = FakeDrive::start();
+    let setup = setup(&fake, &CourseTree::of(TINY));
+    scanned(&setup, &[]);
+    let daemon = setup.start();
+    let ended = |daemon: &Daemon| daemon.health()["catalog"]["scan"]["lastFinished"].clone();
+    assert!(eventually(SOON, || ended(&daemon).is_string()));
+    let first = ended(&daemon);
+    assert_eq!(daemon.health()["catalog"]["scan"]["state"], "idle");
+    let daemon = daemon.restart();
+    assert!(eventually(SOON, || ended(&daemon) == first));
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::catalog::references::{Place, References};
 use crate::catalog::scanner::{Fault, Scanner};
 use crate::catalog::{LONGEST_COURSE, MOST_ENTRIES};
 
+/// The first byte of the mark that some editors put before a text.
+const BYTE_ORDER_MARK: u8 = 0xef;
+
 /// Bytes of all names.
 const MOST_NAMES: usize = 48 << 20;
 
@@ -143,6 +146,13 @@ impl<R: Read> Builder<R> {
         self.raw(pair.as_bytes());
     }
 
+    fn write_number(&mut self, object: &mut Object, key: &str, value: usize) {
+        if std::mem::replace(&mut object.written, true) {
+            self.raw(b",");
+        }
+        self.raw(format!("\"{key}\":{value}").as_bytes());
+    }
+
     /// Passes key and value on.
     fn pass(&mut self, object: &mut Object) -> Result<()> {
         self.write_key(object);
@@ -200,6 +210,10 @@ impl<R: Read> Builder<R> {
     }
 
     fn catalog(&mut self) -> Result<String> {
+        if self.scanner.peek()? == BYTE_ORDER_MARK {
+            let what = "the file begins with a byte order mark; save it as UTF-8 without one";
+            return Err(self.scanner.broken(what));
+        }
         let mut object = self.open("a catalog")?;
         let mut stats = None;
         self.raw(b"{");
@@ -349,7 +363,24 @@ impl<R: Read> Builder<R> {
                 self.write_key(object);
                 self.list("modules", Self::module)?;
             }
+            Key::ResourceKeys => self.resource_keys()?,
             _ => self.pass(object)?,
+        }
+        Ok(())
+    }
+
+    /// Reads `resourceKeys`: keys of files on Drive, by their ids. They open files here, and are in no answer but the
+    /// course's own.
+    fn resource_keys(&mut self) -> Result<()> {
+        if self.scanner.peek()? != b'{' {
+            return self.scanner.skip();
+        }
+        let mut object = self.open("keys")?;
+        while self.scanner.key(&mut object.first)? {
+            let id = self.scanner.decoded().to_owned();
+            if self.scanner.text()? {
+                self.growing.resource_key(&id, self.scanner.decoded());
+            }
         }
         Ok(())
     }
@@ -373,6 +404,7 @@ impl<R: Read> Builder<R> {
         Ok(())
     }
 
+    /// The bootstrap says how many classes a module has, also where the file does not; its folder nobody asks for there.
     fn module(&mut self) -> Result<()> {
         let mut object = self.open("a module")?;
         let mut name = String::new();
@@ -381,6 +413,7 @@ impl<R: Read> Builder<R> {
         while let Some(key) = self.key(&mut object)? {
             match key {
                 Key::Name => name = self.pass_text(&mut object)?,
+                Key::FolderName => self.scanner.skip()?,
                 Key::Classes if matches!(self.scanner.peek()?, b'[' | b'n') => {
                     self.write_key(&mut object);
                     let begin = self.scanner.out.len();
@@ -390,6 +423,12 @@ impl<R: Read> Builder<R> {
                     self.raw(count.to_string().as_bytes());
                 }
                 _ => self.pass(&mut object)?,
+            }
+        }
+        let count = self.growing.index.classes.len() - classes;
+        for (key, name) in [(Key::ClassCount, "classCount"), (Key::Classes, "classes")] {
+            if object.seen & key.bit() == 0 {
+                self.write_number(&mut object, name, count);
             }
         }
         self.raw(b"}");

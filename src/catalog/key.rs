@@ -17,6 +17,9 @@ pub(super) enum Key {
     Presentation,
     Files,
     Resources,
+    ResourceKeys,
+    FolderName,
+    ClassCount,
     /// `hasVideo` and its like, by the number of the file it promises.
     Has(u8),
     Other,
@@ -48,6 +51,9 @@ impl Key {
             "presentationId" => Key::Presentation,
             "files" => Key::Files,
             "resources" => Key::Resources,
+            "resourceKeys" => Key::ResourceKeys,
+            "folderName" => Key::FolderName,
+            "classCount" => Key::ClassCount,
             other => match FILES.iter().position(|(_, has)| *has == other) {
                 Some(at) => Key::Has(at as u8),
                 None => Key::Other,
@@ -58,7 +64,7 @@ impl Key {
     pub(super) fn bit(self) -> u32 {
         match self {
             Key::Other => 0,
-            Key::Has(at) => 1 << (16 + at),
+            Key::Has(at) => 1 << (24 + at),
             Key::Categories => 1,
             Key::Stats => 1 << 1,
             Key::Id => 1 << 2,
@@ -73,6 +79,9 @@ impl Key {
             Key::Presentation => 1 << 11,
             Key::Files => 1 << 12,
             Key::Resources => 1 << 13,
+            Key::ResourceKeys => 1 << 14,
+            Key::FolderName => 1 << 15,
+            Key::ClassCount => 1 << 16,
         }
     }
 }

@@ -54,7 +54,7 @@ fn keys_may_come_in_any_order_and_unknown_ones_stay() {
     assert_eq!(
         String::from_utf8(built.bootstrap).unwrap(),
         concat!(
-            r#"{"later":[1,{"a":"b c"}],"categories":[{"routes":[{"modules":[{"classes":2,"extra":1,"name":"M"}],"#,
+            r#"{"later":[1,{"a":"b c"}],"categories":[{"routes":[{"modules":[{"classes":2,"extra":1,"name":"M","classCount":2}],"#,
             r#""isCourse":true,"name":"C","publicId":"c"}],"name":"K","n\u0061me2":null}],"#,
             r#""stats":{"totalCourses":9,"x":1}}"#
         )

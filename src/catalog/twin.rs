@@ -18,7 +18,7 @@ use crate::sys::disk;
 const BEGIN: &str = "courses-";
 const END: &str = ".json.gz";
 
-/// Below this size a twin is not worth a file.
+/// Below this size a twin is not worth a file, nor a thread: it is made at once, in memory.
 const SMALLEST: u64 = 4096;
 
 /// Bytes that are packed before the thread looks whether anybody still wants them.
@@ -31,6 +31,14 @@ const NICE: i32 = 10;
 /// new one.
 pub(super) fn make(generation: &Arc<Generation>, before: &Generation, cache: &Path, spare: u64) {
     if generation.len < SMALLEST {
+        let pack = || -> io::Result<File> {
+            let mut file = crate::sys::memory::file()?;
+            pack_into(&Arc::downgrade(generation), &mut file)?;
+            Ok(file)
+        };
+        if let Ok(twin) = pack() {
+            let _ = generation.twin.set(Arc::new(twin));
+        }
         return;
     }
     if generation.hash == before.hash {

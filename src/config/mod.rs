@@ -75,6 +75,8 @@ pub struct Drive {
     pub credentials: Credentials,
     /// Id of the folder that holds the courses.
     pub root: Option<String>,
+    /// The `resourcekey` of the link that it was given as.
+    pub root_key: Option<String>,
     /// Base URL of the Drive API, without a slash at the end.
     pub endpoint: String,
     /// PEM roots beside the system's.

@@ -85,6 +85,11 @@ pub(super) fn resolve(
         drive: Drive {
             credentials: r.credentials(&file.drive.credentials),
             root: r.text("drive.root", &file.drive.root, folder_id),
+            root_key: file
+                .drive
+                .root
+                .as_ref()
+                .and_then(|root| folder_key(root.get_ref())),
             endpoint: r
                 .text("drive.endpoint", &file.drive.endpoint, endpoint)
                 .unwrap_or_else(|| "https://www.googleapis.com".to_owned()),
@@ -457,6 +462,14 @@ fn endpoint(text: &str) -> Result<String, String> {
         }
         _ => Err(format!("`{text}` is no base URL")),
     }
+}
+
+/// What the address of a folder that was shared by link before September 2021 has behind `resourcekey=`.
+fn folder_key(text: &str) -> Option<String> {
+    let (_, query) = text.trim().split_once('?')?;
+    let mut fields = query.split(['&', '#']);
+    let key = fields.find_map(|field| field.strip_prefix("resourcekey="))?;
+    (!key.is_empty()).then(|| key.to_owned())
 }
 
 /// A folder's id, alone or in the address a browser shows; `root` is the account's own Drive.

@@ -333,6 +333,10 @@ fn drive_settings() {
             .as_deref(),
         Some("1AbC-dEf_0123")
     );
+    let link = "root = \"https://drive.google.com/drive/folders/1AbC-dEf_0123?usp=sharing&resourcekey=0-a_B\"";
+    assert_eq!(drive(link).root.as_deref(), Some("1AbC-dEf_0123"));
+    assert_eq!(drive(link).root_key.as_deref(), Some("0-a_B"));
+    assert_eq!(drive("root = \"1AbC-dEf_0123\"").root_key, None);
     assert_eq!(
         drive("endpoint = \"https://127.0.0.1:4433/\"").endpoint,
         "https://127.0.0.1:4433"

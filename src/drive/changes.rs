@@ -15,7 +15,8 @@ use super::{Drive, FileId};
 use crate::error::{Kind, Result};
 
 const FIELDS: &str = "nextPageToken,newStartPageToken,changes(fileId,removed,\
-                      file(id,name,mimeType,trashed,parents,shortcutDetails(targetId,targetMimeType)))";
+                      file(id,name,mimeType,trashed,parents,resourceKey,\
+                      shortcutDetails(targetId,targetMimeType,targetResourceKey)))";
 
 /// One file's news.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! What lies in a folder on Drive: films for the start page, subtitles beside a video.
 
+use std::sync::Arc;
+
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 
@@ -8,7 +10,7 @@ use super::metadata::{self, QUERY, read_json};
 use super::pacer::{Cost, Lane};
 use super::reply::Refusal;
 use super::service::Service;
-use super::{Child, FileId};
+use super::{Child, Drive, FileId, ResourceKey};
 
 /// Pages of 1000 that are looked at; a folder with more has no viewer who waits for it.
 const PAGES: usize = 5;
@@ -16,11 +18,31 @@ const PAGES: usize = 5;
 const FIELDS: &str = "nextPageToken,files(id,name,mimeType,resourceKey,\
                       shortcutDetails(targetId,targetMimeType,targetResourceKey))";
 
+impl Drive {
+    /// The files of a folder, remembered for a while.
+    pub(super) async fn in_folder(&self, folder: &String) -> Result<Arc<Vec<Child>>, Refusal> {
+        let inner = &self.inner;
+        inner.service.session()?;
+        let key = self
+            .root_key()
+            .filter(|_| inner.root.as_ref() == Some(folder));
+        let ask = || async {
+            let children = list(&inner.service, folder, key.as_ref()).await;
+            children.map(Arc::new)
+        };
+        inner.folders.get(folder, ask).await
+    }
+}
+
 /// Every file of a folder, by name. A shortcut is listed as what it leads to, under its own name.
 ///
 /// # Errors
 /// Drive's refusals.
-pub(super) async fn list(service: &Service, folder: &str) -> Result<Vec<Child>, Refusal> {
+pub(super) async fn list(
+    service: &Service,
+    folder: &str,
+    key: Option<&ResourceKey>,
+) -> Result<Vec<Child>, Refusal> {
     let query = format!("'{}' in parents and trashed = false", escape(folder));
     let base = format!(
         "{}/drive/v3/files?q={}&pageSize=1000&supportsAllDrives=true&includeItemsFromAllDrives=true&fields={}",
@@ -28,11 +50,13 @@ pub(super) async fn list(service: &Service, folder: &str) -> Result<Vec<Child>, 
         utf8_percent_encode(&query, QUERY),
         utf8_percent_encode(FIELDS, QUERY),
     );
+    let key = key.map(|key| format!("{folder}/{}", key.as_str()));
     let mut children = Vec::new();
     let mut url = base.clone();
     for _ in 0..PAGES {
         let ask = Ask {
             url,
+            resource_key: key.clone(),
             ..Ask::default()
         };
         let page = service

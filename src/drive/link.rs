@@ -3,8 +3,9 @@
 //! Both end up in URLs and headers that Google is sent, so both are read into types that can hold nothing else.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::Drive;
 use crate::error::{Error, Kind, Result};
 
 /// Keys that are remembered; one is a hundred bytes.
@@ -92,10 +93,15 @@ impl From<&Link> for Link {
     }
 }
 
+/// Whom to ask for the key of a file.
+pub(super) type Whose = Box<dyn Fn(&FileId) -> Option<ResourceKey> + Send + Sync>;
+
 /// The keys that opened a file once, for those who come back with its id alone.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Keys {
     known: Mutex<Known>,
+    /// Who knows keys beyond these.
+    whose: OnceLock<Whose>,
 }
 
 #[derive(Debug, Default)]
@@ -112,11 +118,16 @@ impl Keys {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn ask(&self, whose: Whose) {
+        let _ = self.whose.set(whose);
+    }
+
     /// The link with the key that its file is known to ask for.
     pub(super) fn complete(&self, link: Link) -> Link {
         let known = || Some(self.known().keys.get(&link.id)?.1.clone());
+        let elsewhere = || self.whose.get()?(&link.id);
         Link {
-            key: link.key.clone().or_else(known),
+            key: link.key.clone().or_else(known).or_else(elsewhere),
             id: link.id,
         }
     }
@@ -139,6 +150,17 @@ impl Keys {
     /// All are forgotten.
     pub(super) fn clear(&self) {
         self.known().keys.clear();
+    }
+}
+
+impl Drive {
+    /// Asks `whose` for the key of a file that nobody gave one for: the catalog knows those that a scan has met. The
+    /// first one asked stays.
+    pub fn ask_for_keys(
+        &self,
+        whose: impl Fn(&FileId) -> Option<ResourceKey> + Send + Sync + 'static,
+    ) {
+        self.inner.keys.ask(Box::new(whose));
     }
 }
 

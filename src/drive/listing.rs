@@ -14,7 +14,7 @@ use super::client::{Ask, Reply};
 use super::metadata::{QUERY, SHORTCUT};
 use super::pacer::{Cost, Lane};
 use super::reply::{Fault, Refusal};
-use super::{Drive, FileId};
+use super::{Drive, FileId, ResourceKey};
 use crate::error::Result;
 
 /// How Google types folders.
@@ -25,13 +25,19 @@ const PAGE: u64 = 8 * 1024 * 1024;
 /// Bytes of a URL. Google's front ends take 8 KiB, of which the host and the other parameters need some; so does the
 /// client's buffer of a request line.
 const URL: usize = 7400;
+/// Bytes of the header with the keys of the folders; the client writes no longer line than 8 KiB.
+const KEYS: usize = 6000;
 /// Pages of one query; the scan of a tree that has more children in so few folders ends here, and says so.
 const PAGES: usize = 100;
 /// How often a query is asked again from its first page because a page token was refused.
 const RESTARTS: usize = 3;
 
 const FIELDS: &str = "nextPageToken,incompleteSearch,\
-                      files(id,name,mimeType,trashed,parents,shortcutDetails(targetId,targetMimeType))";
+                      files(id,name,mimeType,trashed,parents,resourceKey,\
+                      shortcutDetails(targetId,targetMimeType,targetResourceKey))";
+
+/// The keys of folders that were shared by link before September 2021, by id.
+pub type FolderKeys = HashMap<String, ResourceKey>;
 
 /// A file or folder as a listing and the list of changes tell of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,8 @@ pub struct Listed {
     pub parents: Vec<String>,
     /// Id and type of what a shortcut points at.
     pub target: Option<(String, String)>,
+    /// The key that opens it, or what it points at.
+    pub key: Option<ResourceKey>,
     /// It lies in the trash.
     pub trashed: bool,
 }
@@ -64,40 +72,56 @@ pub struct Children {
 pub struct Root {
     /// Its id; of a shortcut, the id of what it points at.
     pub id: String,
+    /// The key that opens it.
+    pub key: Option<ResourceKey>,
     /// The shared drive that it lies on.
     pub shared_drive: Option<String>,
 }
 
 /// How many of `folders`, from the first on, one query takes; at least one.
-pub fn batch(folders: &[String]) -> usize {
+pub fn batch(folders: &[String], keys: &FolderKeys) -> usize {
     // `'ID' in parents or `, escaped; ids need no escaping.
     let cost = |id: &String| id.len() + "%27%27%20in%20parents%20or%20".len();
-    let mut left = URL - 600;
+    // `ID/KEY,`
+    let header = |id: &String| {
+        keys.get(id)
+            .map_or(0, |key| id.len() + key.as_str().len() + 2)
+    };
+    let (mut left, mut left_of_header) = (URL - 600, KEYS);
     let fitting = folders.iter().take_while(|id| {
-        let fits = cost(id) <= left;
+        let fits = cost(id) <= left && header(id) <= left_of_header;
         left = left.saturating_sub(cost(id));
+        left_of_header = left_of_header.saturating_sub(header(id));
         fits
     });
     fitting.count().max(1)
 }
 
 impl Drive {
-    /// Looks at the folder that a scan begins with.
+    /// The key in the link that `drive.root` was given as.
+    pub fn root_key(&self) -> Option<ResourceKey> {
+        self.inner.root_key.clone()
+    }
+
+    /// Looks at the folder that a scan begins with: the one of `drive.root`.
     ///
     /// # Errors
     /// Drive's refusals; `drive_not_found` for what is no folder.
-    pub async fn root(&self, id: &FileId) -> Result<Root> {
-        let mut id = id.as_str().to_owned();
+    pub async fn root(&self, id: &str) -> Result<Root> {
+        let (mut id, mut key) = (id.to_owned(), self.inner.root_key.clone());
         for _ in 0..2 {
+            let pair = key.as_ref().map(|key| format!("{id}/{}", key.as_str()));
             let ask = Ask {
                 url: format!(
                     "{}/drive/v3/files/{id}?supportsAllDrives=true&fields={}",
                     self.inner.service.endpoint,
                     utf8_percent_encode(
-                        "id,name,mimeType,trashed,driveId,shortcutDetails(targetId,targetMimeType)",
+                        "id,name,mimeType,trashed,driveId,resourceKey,\
+                         shortcutDetails(targetId,targetMimeType,targetResourceKey)",
                         QUERY
                     ),
                 ),
+                resource_key: pair,
                 ..Ask::default()
             };
             let value = self
@@ -107,11 +131,12 @@ impl Drive {
                 .await?;
             let Some(file) = listed(&value) else { break };
             match &file.target {
-                Some((target, _)) => id = target.clone(),
+                Some((target, _)) => (id, key) = (target.clone(), file.key),
                 None if file.mime_type == FOLDER && !file.trashed => {
                     let shared_drive = value["driveId"].as_str().and_then(plain_id);
                     return Ok(Root {
                         id: file.id,
+                        key: file.key.or(key),
                         shared_drive,
                     });
                 }
@@ -128,12 +153,18 @@ impl Drive {
     }
 
     /// The children of all `folders` (as many as [`batch`] says), trashed ones left out. Each answered request adds
-    /// one to `requests`.
+    /// one to `requests`. `keys` has the keys of those that need one.
     ///
     /// # Errors
     /// Drive's refusals; one for a single folder refuses the whole query.
-    pub async fn children(&self, folders: &[String], requests: &AtomicU64) -> Result<Children> {
+    pub async fn children(
+        &self,
+        folders: &[String],
+        keys: &FolderKeys,
+        requests: &AtomicU64,
+    ) -> Result<Children> {
         let base = self.query(folders);
+        let resource_key = header(folders, keys);
         let mut restarts = 0;
         'again: loop {
             let mut found = Children {
@@ -148,6 +179,7 @@ impl Drive {
             for page in 0..PAGES {
                 let ask = Ask {
                     url,
+                    resource_key: resource_key.clone(),
                     ..Ask::default()
                 };
                 let answer = self
@@ -229,6 +261,15 @@ impl Children {
     }
 }
 
+/// What `X-Goog-Drive-Resource-Keys` says of some folders: `ID/KEY,ID/KEY`.
+fn header(folders: &[String], keys: &FolderKeys) -> Option<String> {
+    let pairs = folders
+        .iter()
+        .filter_map(|id| Some(format!("{id}/{}", keys.get(id)?.as_str())));
+    let text = pairs.collect::<Vec<_>>().join(",");
+    (!text.is_empty()).then_some(text)
+}
+
 /// A page of a listing.
 struct Page {
     files: Vec<Listed>,
@@ -282,6 +323,10 @@ pub(super) fn listed(value: &Value) -> Option<Listed> {
         false => None,
     };
     let parents = value["parents"].as_array().into_iter().flatten();
+    let key = match target {
+        Some(_) => &details["targetResourceKey"],
+        None => &value["resourceKey"],
+    };
     Some(Listed {
         id,
         name: value["name"].as_str()?.to_owned(),
@@ -290,6 +335,7 @@ pub(super) fn listed(value: &Value) -> Option<Listed> {
             .filter_map(|id| id.as_str().and_then(plain_id))
             .collect(),
         target,
+        key: super::metadata::key(key),
         trashed: value["trashed"] == true,
     })
 }
@@ -346,6 +392,7 @@ mod tests {
             mime_type: String::new(),
             parents: parents.iter().map(|id| (*id).to_owned()).collect(),
             target: None,
+            key: None,
             trashed: false,
         };
         let places = HashMap::from([("a", 0), ("b", 1)]);
@@ -371,9 +418,16 @@ mod tests {
     #[test]
     fn batches_fill_a_url() {
         let ids = vec!["1".repeat(33); 500];
-        let taken = batch(&ids);
+        let none = FolderKeys::new();
+        let taken = batch(&ids, &none);
         assert!((100..=125).contains(&taken), "{taken}");
-        assert_eq!(batch(&["x".repeat(128)]), 1);
-        assert_eq!(batch(&ids[..3]), 3);
+        assert_eq!(batch(&["x".repeat(128)], &none), 1);
+        assert_eq!(batch(&ids[..3], &none), 3);
+        let key = |len: usize| ResourceKey::parse(&"k".repeat(len)).unwrap();
+        let keyed = |len| FolderKeys::from([(ids[0].clone(), key(len))]);
+        assert_eq!(batch(&ids, &keyed(128)), KEYS / (33 + 128 + 2));
+        let sent = header(&ids[..2], &keyed(2));
+        assert_eq!(sent, Some(format!("{0}/kk,{0}/kk", ids[0])));
+        assert_eq!(header(&ids[..2], &none), None);
     }
 }

@@ -46,7 +46,7 @@ mod upstream;
 
 pub use changes::{Change, Changes};
 pub use link::{FileId, Link, ResourceKey};
-pub use listing::{Children, FOLDER, Listed, Root, batch};
+pub use listing::{Children, FOLDER, FolderKeys, Listed, Root, batch};
 pub use status::{Status, StreamStats};
 pub use tuning::{Lanes, Policy, Tuning};
 
@@ -166,8 +166,9 @@ struct Inner {
     exports: Shelf<(FileId, Option<String>), Weak<Bytes>>,
     larder: Arc<Larder>,
     type_by_name: fn(&str) -> &'static str,
-    /// Id of the folder that the household's films lie in.
+    /// Id of the folder that the household's films lie in, and the key that opens it.
     root: Option<String>,
+    root_key: Option<ResourceKey>,
 }
 
 impl std::fmt::Debug for Drive {
@@ -202,6 +203,11 @@ impl Drive {
             exports: Shelf::new(16, believe, refusal),
             type_by_name,
             root: config.drive.root.clone(),
+            root_key: config
+                .drive
+                .root_key
+                .clone()
+                .and_then(|key| ResourceKey::parse(&key).ok()),
             service: Arc::new(Service::new(config, tuning)),
         };
         Drive {
@@ -463,13 +469,6 @@ impl Drive {
                 .then_some(child)
         });
         Ok(films.collect())
-    }
-
-    async fn in_folder(&self, folder: &String) -> Result<Arc<Vec<Child>>, Refusal> {
-        let inner = &self.inner;
-        inner.service.session()?;
-        let ask = || async { folder::list(&inner.service, folder).await.map(Arc::new) };
-        inner.folders.get(folder, ask).await
     }
 }
 

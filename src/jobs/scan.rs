@@ -22,10 +22,11 @@ mod watch;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::catalog::scan::document::Contents;
 use crate::config::Config;
-use crate::drive::{Drive, FileId};
+use crate::drive::Drive;
 use crate::error::{Error, Kind, Result};
 use crate::store::database::Database;
 use crate::store::scan_state::{self, Scan};
@@ -144,6 +145,9 @@ impl Scanner {
         let _lock = smol::unblock(move || Lock::take(&folder, &who)).await?;
         let running = inner.progress.begin();
         let outcome = inner.scan(full).await;
+        if outcome.is_ok() {
+            inner.keep_end().await;
+        }
         inner.progress.ended(match &outcome {
             Ok(summary) => Ok(summary.clone()),
             Err(error) => Err(error.sentence().to_owned()),
@@ -201,6 +205,28 @@ impl Inner {
         }
     }
 
+    /// Keeps that a scan came to its end now, for those who ask after a restart.
+    async fn keep_end(&self) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let kept = self.known(move |state| state.keep_end(now.as_secs())).await;
+        if let Err(error) = kept {
+            log::debug!(
+                "when the scan ended is forgotten at a restart: {}",
+                error.chain()
+            );
+        }
+    }
+
+    /// Learns when a scan came to its end last, also one of another process.
+    async fn recall_end(&self) {
+        if let Ok(Some(seconds)) = self.known(scan_state::ScanState::ended).await {
+            self.progress
+                .ended_at(UNIX_EPOCH + Duration::from_secs(seconds));
+        }
+    }
+
     /// Brings what is known of Drive up to date.
     async fn scan_drive(self: &Arc<Self>, root: &str, full: bool) -> Result<()> {
         let complete = self.known(|state| state.complete(DRIVE)).await?;
@@ -239,7 +265,7 @@ impl Inner {
 
     /// Begins a scan of Drive. The token comes first: what changes while folders are listed is told again.
     async fn begin_drive(&self, root: &str) -> Result<Scan> {
-        let top = self.drive.root(&FileId::parse(root)?).await?;
+        let top = self.drive.root(root).await?;
         let token = self
             .drive
             .start_page_token(top.shared_drive.as_deref())

@@ -16,8 +16,12 @@ use crate::routes::watched::{Person, key, shown_mark};
 use crate::routes::{App, answer, catalog, pages};
 use crate::web::{self, Card, Mark, PER_PAGE, Pager, Section, url};
 
-/// Classes of a course whose marks are asked for, to say where to go on.
-const MOST_MARKS: usize = 2000;
+/// Classes of a course whose marks are asked for, to say where to go on; the longest course that is served has hardly
+/// more.
+const MOST_MARKS: usize = 20_000;
+
+/// Links to pages further on.
+const MOST_JUMPS: usize = 50;
 
 /// Seconds beyond which no position is.
 const LONGEST_FILM: f64 = 1e7;
@@ -75,6 +79,22 @@ pub(super) async fn course(app: &App, request: &Request, refs: &CourseRefs) -> R
             });
         }
     }
+    let mut jumps = Vec::new();
+    if pager.pages > 2 {
+        let modules = index.modules_of(course);
+        if let [first, _, ..] = modules {
+            for module in modules.iter().step_by(modules.len().div_ceil(MOST_JUMPS)) {
+                let at = (module.classes.start - first.classes.start) as usize;
+                let title = shown(index.text(module.name), "Untitled");
+                jumps.push((title, page_link(&base, page_of(at), &person)));
+            }
+        } else {
+            let step = pager.pages.div_ceil(MOST_JUMPS);
+            for page in (1..=pager.pages).step_by(step) {
+                jumps.push((format!("Page {page}"), page_link(&base, page, &person)));
+            }
+        }
+    }
     let presentation = read(&generation, found.course, Course::presentation).await?;
     let watched = (0..classes.len())
         .filter(|&at| mark(at) == Mark::Complete)
@@ -94,6 +114,7 @@ pub(super) async fn course(app: &App, request: &Request, refs: &CourseRefs) -> R
         presentation: presentation.as_ref().map(url::course_file),
         sections,
         pager,
+        jumps,
         back: person.link(&url::category(category, 1)),
     });
     Ok(answer::page(StatusCode::Ok, markup))
@@ -126,6 +147,8 @@ pub(super) async fn class(
         module_at - course.modules.start as usize,
         at - module.classes.start as usize,
     );
+    let before = course.modules.start as usize;
+    let of_course = at - index.modules[before].classes.start as usize;
     let lesson = read(&generation, found.course, move |course| {
         course.class(in_course, in_module).unwrap_or_default()
     })
@@ -190,7 +213,7 @@ pub(super) async fn class(
         links,
         previous: neighbour(at.checked_sub(1)),
         next: neighbour(Some(at + 1)),
-        back: person.link(&url::course(index, found)),
+        back: page_link(&url::course(index, found), page_of(of_course), &person),
     });
     Ok(answer::player_page(markup))
 }
@@ -268,6 +291,20 @@ pub(super) fn above(index: &Index, found: Found) -> String {
     }
 }
 
+/// The page that an entry of a list stands on, from 1.
+fn page_of(at: usize) -> usize {
+    at / PER_PAGE + 1
+}
+
+/// The URL of a page of the list at `base`.
+fn page_link(base: &str, page: usize, person: &Person) -> String {
+    let mark = if base.contains('?') { '&' } else { '?' };
+    person.link(&match page {
+        1 => base.to_owned(),
+        page => format!("{base}{mark}page={page}"),
+    })
+}
+
 /// The page of a list that is asked for, and the place of its first entry.
 pub(super) fn paged(
     request: &Request,
@@ -280,13 +317,7 @@ pub(super) fn paged(
         .and_then(|text| text.parse().ok())
         .unwrap_or(1)
         .clamp(1, pages);
-    let link = |page: usize| {
-        let mark = if base.contains('?') { '&' } else { '?' };
-        person.link(&match page {
-            1 => base.to_owned(),
-            page => format!("{base}{mark}page={page}"),
-        })
-    };
+    let link = |page: usize| page_link(base, page, person);
     let pager = Pager {
         page,
         pages,

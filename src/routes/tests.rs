@@ -46,6 +46,7 @@ impl House {
             drive: config::Drive {
                 credentials: Credentials::None,
                 root: None,
+                root_key: None,
                 endpoint: "https://127.0.0.1:1".to_owned(),
                 ca_file: None,
             },

@@ -37,6 +37,9 @@ pub(super) const SCHEMA: &str = "
     CREATE UNIQUE INDEX scan_folder_id ON scan_folder (generation, id);
 ";
 
+/// The fact that tells when a scan came to its end last.
+const ENDED: &str = "scan ended";
+
 /// A scan, complete or under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
@@ -85,6 +88,32 @@ impl ScanState {
     /// The database's.
     pub fn complete(&self, source: &str) -> Result<Option<Scan>> {
         self.newest(source, true)
+    }
+
+    /// When a scan came to its end last, in seconds since 1970.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn ended(&self) -> Result<Option<u64>> {
+        self.database.with(|connection| {
+            let mut statement = connection.prepare("SELECT value FROM fact WHERE name = ?")?;
+            let text = statement.query_row([ENDED], |row| row.get::<_, String>(0));
+            Ok(text.optional()?.and_then(|text| text.parse().ok()))
+        })
+    }
+
+    /// Keeps that a scan came to its end.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn keep_end(&self, seconds: u64) -> Result<()> {
+        self.later(|transaction| {
+            transaction.execute(
+                "REPLACE INTO fact VALUES (?, ?)",
+                params![ENDED, seconds.to_string()],
+            )?;
+            Ok(())
+        })
     }
 
     /// The scan of a source that is under way, or was when the process ended.

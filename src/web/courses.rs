@@ -132,6 +132,8 @@ pub struct CoursePage {
     pub sections: Vec<Section>,
     /// Its pages.
     pub pager: Pager,
+    /// Labels and URLs of pages that would take many steps.
+    pub jumps: Vec<(String, String)>,
     /// URL of the list it stands in.
     pub back: String,
 }
@@ -142,6 +144,8 @@ pub fn course(course: &CoursePage) -> String {
         .sections
         .iter()
         .all(|section| section.cards.is_empty());
+    // Who pages on looks for a class; who comes from the list goes on where it was left.
+    let further = course.pager.page > 1 && !empty;
     page(
         &course.title,
         html! {
@@ -150,7 +154,7 @@ pub fn course(course: &CoursePage) -> String {
             @if course.resume.is_some() || course.presentation.is_some() {
                 p {
                     @if let Some((title, url)) = &course.resume {
-                        a.button href=(url) autofocus { "Play: " bdi { (title) } }
+                        a.button href=(url) autofocus[!further] { "Play: " bdi { (title) } }
                     }
                     @if let Some(url) = &course.presentation {
                         a.button href=(url) { "Presentation" }
@@ -160,13 +164,21 @@ pub fn course(course: &CoursePage) -> String {
             @if empty {
                 p.problem { "This course has no lectures yet." }
             }
-            @for section in &course.sections {
+            @for (at, section) in course.sections.iter().enumerate() {
                 @if !section.title.is_empty() {
                     h2 dir="auto" { (section.title) }
                 }
-                (cards(&section.cards, false))
+                (cards(&section.cards, further && at == 0))
             }
             (pager(&course.pager))
+            @if !course.jumps.is_empty() {
+                h2 { "Go to" }
+                p {
+                    @for (label, url) in &course.jumps {
+                        a.button href=(url) { bdi { (label) } }
+                    }
+                }
+            }
             p { a.button href=(course.back) autofocus[empty] { "Back to the list" } }
         },
     )

@@ -5,6 +5,7 @@
 //! - `drive`: Google Drive and its token endpoint on loopback, with faults on demand
 //! - `catalog`: files that list courses, of any size
 //! - `course_tree`: course trees of any size, for the fake Drive and as a local folder
+//! - `scan`: scans of such trees, and the catalogs that they write
 //! - `disk`: a disk of a few megabytes, to be filled
 //! - `media`: films and music of every kind, made once by ffmpeg
 //! - `events`: a reader of server-sent events
@@ -27,3 +28,4 @@ pub mod drive;
 pub mod events;
 pub mod media;
 pub mod processes;
+pub mod scan;

@@ -37,6 +37,7 @@ impl<R: Read> Builder<R> {
                 Key::Resources if self.scanner.peek()? == b'[' => {
                     self.file("resources", "")?;
                 }
+                Key::ResourceKeys => self.resource_keys()?,
                 _ => self.scanner.skip()?,
             }
         }

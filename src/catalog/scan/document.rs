@@ -2,6 +2,7 @@
 //!
 //! The order of keys, of courses and of classes depends on the tree alone, so that equal trees give equal bytes.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -206,6 +207,10 @@ fn course(
         presentation.is_some()
     )?;
     option(out, presentation.as_deref())?;
+    if let Some((_, node)) = node {
+        let key = node.presentation_key.as_deref();
+        keys(out, node.presentation.as_deref().zip(key).into_iter())?;
+    }
     out.write_all(b",\"modules\":[")?;
     out.write_all(&modules)?;
     out.write_all(b"]}")?;
@@ -338,7 +343,26 @@ fn write_class(source: &Source<'_>, class: &Class<'_>, out: &mut dyn Write) -> i
         text(out, &ext)?;
         write!(out, ",\"viewable\":{viewable}}}")?;
     }
-    out.write_all(b"]}")
+    out.write_all(b"]")?;
+    let named = files.iter().filter_map(|(_, file)| *file);
+    let all = named
+        .chain(class.subtitles.iter().map(|(_, entry)| *entry))
+        .chain(class.resources.iter().copied());
+    keys(
+        out,
+        all.filter_map(|entry| Some((entry.reference(), entry.key.as_deref()?))),
+    )?;
+    out.write_all(b"}")
+}
+
+/// Writes the keys of files that were shared by link, by their ids; nothing where there are none.
+fn keys<'a>(out: &mut dyn Write, keys: impl Iterator<Item = (&'a str, &'a str)>) -> io::Result<()> {
+    let keys: BTreeMap<&str, &str> = keys.collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    out.write_all(b",\"resourceKeys\":")?;
+    serde_json::to_writer(out, &keys).map_err(io::Error::from)
 }
 
 fn reference(source: &Source<'_>, entry: Option<&Entry>, out: &mut dyn Write) -> io::Result<()> {

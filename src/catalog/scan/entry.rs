@@ -12,6 +12,8 @@ pub struct Entry {
     pub kind: Kind,
     /// Id of what a shortcut points at.
     pub target: Option<String>,
+    /// The key without which Drive does not show it (or what it points at) to whoever has nothing but its link.
+    pub key: Option<String>,
 }
 
 /// What a child is.
@@ -29,8 +31,9 @@ pub enum Kind {
     Other,
 }
 
-/// Set in a kind's byte when a target follows.
+/// Set in a kind's byte when a target follows, and when a key does.
 const POINTS: u8 = 0x80;
+const KEYED: u8 = 0x40;
 
 impl Entry {
     /// The id under which it is opened.
@@ -80,11 +83,15 @@ pub fn encode(entries: &mut Vec<Entry>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * 96);
     for entry in entries.iter() {
         let points = entry.target.as_ref().map_or(0, |_| POINTS);
-        bytes.push(entry.kind.byte() | points);
-        for text in [Some(&entry.id), Some(&entry.name), entry.target.as_ref()]
-            .into_iter()
-            .flatten()
-        {
+        let keyed = entry.key.as_ref().map_or(0, |_| KEYED);
+        bytes.push(entry.kind.byte() | points | keyed);
+        let texts = [
+            Some(&entry.id),
+            Some(&entry.name),
+            entry.target.as_ref(),
+            entry.key.as_ref(),
+        ];
+        for text in texts.into_iter().flatten() {
             let mut length = text.len();
             while length >= 0x80 {
                 bytes.push(length as u8 | 0x80);
@@ -102,10 +109,14 @@ pub fn decode(mut bytes: &[u8]) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     while let Some((first, rest)) = bytes.split_first() {
         bytes = rest;
-        let kind = Kind::of_byte(first & !POINTS)?;
+        let kind = Kind::of_byte(first & !(POINTS | KEYED))?;
         let id = text(&mut bytes)?;
         let name = text(&mut bytes)?;
         let target = match first & POINTS {
+            0 => None,
+            _ => Some(text(&mut bytes)?),
+        };
+        let key = match first & KEYED {
             0 => None,
             _ => Some(text(&mut bytes)?),
         };
@@ -114,6 +125,7 @@ pub fn decode(mut bytes: &[u8]) -> Option<Vec<Entry>> {
             name,
             kind,
             target,
+            key,
         });
     }
     Some(entries)
@@ -142,7 +154,7 @@ mod tests {
         #[test]
         fn what_is_kept_comes_back(names in proptest::collection::vec(("[a-z]{1,4}", "\\PC{0,200}", proptest::bool::ANY), 0..20)) {
             let mut entries: Vec<Entry> = names.into_iter().enumerate().map(|(i, (id, name, points))| Entry {
-                id: format!("{id}{i}"), name, kind: Kind::of_byte((i % 5) as u8).unwrap(), target: points.then(|| "t".to_owned()),
+                id: format!("{id}{i}"), name, kind: Kind::of_byte((i % 5) as u8).unwrap(), target: points.then(|| "t".to_owned()), key: (i % 3 == 0).then(|| "0-k".to_owned()),
             }).collect();
             let bytes = encode(&mut entries);
             proptest::prop_assert_eq!(decode(&bytes), Some(entries));

@@ -35,6 +35,7 @@ pub(super) struct Node {
     files: bool,
     /// Id of its presentation.
     pub(super) presentation: Option<String>,
+    pub(super) presentation_key: Option<String>,
     /// Why it could not be listed.
     pub(super) failed: Option<String>,
     /// It, or something below, is worth showing.
@@ -125,6 +126,9 @@ impl Tree {
                 .iter()
                 .filter(|entry| entry.kind != Kind::Folder && !name::is_hidden(&entry.name))
         };
+        let presentation = files()
+            .filter(|entry| class::is_presentation(entry))
+            .min_by_key(|entry| entry.reference());
         let place = self.nodes.len();
         self.nodes.push(Node {
             id: id.to_owned(),
@@ -133,10 +137,8 @@ impl Tree {
             children: Vec::new(),
             classes: entries.iter().any(class::makes_a_class),
             files: files().any(|entry| !class::is_presentation(entry)),
-            presentation: files()
-                .filter(|entry| class::is_presentation(entry))
-                .map(|entry| entry.reference().to_owned())
-                .min(),
+            presentation: presentation.map(|entry| entry.reference().to_owned()),
+            presentation_key: presentation.and_then(|entry| entry.key.clone()),
             failed,
             holds: false,
             course: false,
@@ -329,6 +331,7 @@ pub(super) mod tests {
                             name: name.to_owned(),
                             kind,
                             target: None,
+                            key: None,
                         });
                     }
                     if kind == Kind::Folder {
@@ -348,6 +351,7 @@ pub(super) mod tests {
                 name: name.to_owned(),
                 kind: Kind::Folder,
                 target: Some(target.to_owned()),
+                key: None,
             });
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::walk::{self, Overlay};
 use super::{DRIVE, Inner, lock};
 use crate::catalog::scan::{self, Entry, Kind};
-use crate::drive::{Change, Changes};
+use crate::drive::{Change, Changes, FolderKeys};
 use crate::error::{Error, Result};
 use crate::store::scan_state::{Row, Scan};
 
@@ -87,7 +87,15 @@ impl Inner {
         if failed.is_empty() {
             return Ok(());
         }
-        self.list(scan, None, failed).await?;
+        let keys = self.known(move |state| {
+            let mut keys = FolderKeys::new();
+            state.each(generation, |row| {
+                walk::keys_of(&walk::entries_of(&row), &mut keys)
+            })?;
+            Ok(keys)
+        });
+        let keys = keys.await?;
+        self.list(scan, None, failed, &keys).await?;
         // One that shows itself again may hold folders that nobody has seen.
         let seen = self.walk(scan, None, &Overlay::default()).await?;
         self.known(move |state| state.keep_only(generation, &seen))
@@ -292,6 +300,7 @@ mod tests {
             mime_type: mime.to_owned(),
             parents: parents.iter().map(|id| (*id).to_owned()).collect(),
             target: None,
+            key: None,
             trashed: false,
         }
     }

@@ -220,6 +220,7 @@ impl Reader<'_> {
                 name: name.to_owned(),
                 kind,
                 target: None,
+                key: None,
             });
         }
         if unnamed > 0 {

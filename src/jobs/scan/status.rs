@@ -88,7 +88,7 @@ pub struct ScanStatus {
     pub seconds: u64,
     /// Seconds that it may still take, by its speed so far.
     pub seconds_left: Option<u64>,
-    /// When one came to its end last, well or not.
+    /// When one came to its end last, well or not; of the time before this process, well.
     pub finished: Option<SystemTime>,
     /// Why the catalog is not up to date; `None` once it is again.
     pub error: Option<String>,
@@ -142,6 +142,15 @@ impl Progress {
             Err(error) => Some(error.clone()),
         };
         told.last = Some(outcome);
+    }
+
+    /// Keeps when a scan ended that nobody here has seen.
+    pub(super) fn ended_at(&self, at: SystemTime) {
+        {
+            let mut told = lock(&self.told);
+            told.finished = told.finished.max(Some(at));
+        }
+        self.news();
     }
 
     /// Keeps how many folders could not be listed, of a catalog that no whole scan has written.

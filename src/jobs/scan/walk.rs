@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{Inner, lock};
 use crate::catalog::scan::{self, DEEPEST, Entry, Kind};
-use crate::drive::{Listed, batch};
+use crate::drive::{FolderKeys, Listed, ResourceKey, batch};
 use crate::error::{Error, Result};
 use crate::store::scan_state::{Row, Scan};
 use crate::sys::executor;
@@ -37,6 +37,7 @@ struct Work {
     batches: Mutex<Vec<Vec<String>>>,
     /// Failures since the last answer.
     failures: AtomicUsize,
+    keys: FolderKeys,
     /// The top folder: its failure is the scan's.
     top: String,
 }
@@ -55,6 +56,7 @@ impl Inner {
     ) -> Result<HashSet<String>> {
         let mut seen = HashSet::from([scan.top.clone()]);
         let mut level = vec![scan.top.clone()];
+        let mut keys = self.key_of_top(scan).await?;
         self.progress.known.fetch_add(1, Ordering::Relaxed);
         for _ in 0..=DEEPEST {
             let unlisted: Vec<String> = level
@@ -67,8 +69,8 @@ impl Inner {
                 .known(move |state| state.missing(generation, &unlisted))
                 .await?;
             self.progress.skip((level.len() - missing.len()) as u64);
-            self.list(scan, before, missing).await?;
-            level = self
+            self.list(scan, before, missing, &keys).await?;
+            (level, keys) = self
                 .below(scan.generation, level, overlay, &mut seen)
                 .await?;
             if level.is_empty() {
@@ -78,35 +80,47 @@ impl Inner {
         Ok(seen)
     }
 
-    /// The folders in the folders of `level` that nobody has met yet.
+    /// The key of the folder that a scan begins with. Should a shortcut lead to it, Google is asked.
+    async fn key_of_top(&self, scan: &Scan) -> Result<FolderKeys> {
+        let key = match scan.top == scan.root {
+            true => self.drive.root_key(),
+            false => self.drive.root(&scan.root).await?.key,
+        };
+        Ok(key.map(|key| (scan.top.clone(), key)).into_iter().collect())
+    }
+
+    /// The folders in the folders of `level` that nobody has met yet, and the keys that open some of them.
     async fn below(
         &self,
         generation: i64,
         level: Vec<String>,
         overlay: &Overlay,
         seen: &mut HashSet<String>,
-    ) -> Result<Vec<String>> {
-        let mut next = Vec::new();
+    ) -> Result<(Vec<String>, FolderKeys)> {
+        let (mut next, mut keys) = (Vec::new(), FolderKeys::new());
         // A part at a time, so that those who write to the database meanwhile need not wait for all of it.
         for part in level.chunks(256) {
             let (known, stored): (Vec<&String>, Vec<&String>) =
                 part.iter().partition(|id| overlay.contains_key(*id));
             let stored: Vec<String> = stored.into_iter().cloned().collect();
-            let folders = self
-                .known(move |state| {
-                    let mut folders = Vec::new();
-                    for id in &stored {
-                        let row = state.row(generation, id)?;
-                        folders.extend(row.iter().flat_map(|row| folders_of(&entries_of(row))));
+            let found = self.known(move |state| {
+                let (mut folders, mut keys) = (Vec::new(), FolderKeys::new());
+                for id in &stored {
+                    if let Some(row) = state.row(generation, id)? {
+                        let entries = entries_of(&row);
+                        folders.extend(folders_of(&entries));
+                        keys_of(&entries, &mut keys);
                     }
-                    Ok(folders)
-                })
-                .await?;
-            let fresh = known
-                .into_iter()
-                .filter_map(|id| overlay.get(id))
-                .flat_map(|entries| folders_of(entries));
-            for id in folders.into_iter().chain(fresh) {
+                }
+                Ok((folders, keys))
+            });
+            let (mut folders, of_folders) = found.await?;
+            keys.extend(of_folders);
+            for entries in known.into_iter().filter_map(|id| overlay.get(id)) {
+                folders.extend(folders_of(entries));
+                keys_of(entries, &mut keys);
+            }
+            for id in folders {
                 if seen.len() < MOST && seen.insert(id.clone()) {
                     next.push(id);
                 }
@@ -115,7 +129,7 @@ impl Inner {
         self.progress
             .known
             .fetch_add(next.len() as u64, Ordering::Relaxed);
-        Ok(next)
+        Ok((next, keys))
     }
 
     /// Lists these folders and keeps what they hold.
@@ -127,11 +141,12 @@ impl Inner {
         scan: &Scan,
         before: Option<i64>,
         folders: Vec<String>,
+        keys: &FolderKeys,
     ) -> Result<()> {
         let mut batches = Vec::new();
         let mut rest = &folders[..];
         while !rest.is_empty() {
-            let (first, after) = rest.split_at(batch(rest));
+            let (first, after) = rest.split_at(batch(rest, keys));
             batches.push(first.to_vec());
             rest = after;
         }
@@ -143,6 +158,7 @@ impl Inner {
             before,
             batches: Mutex::new(batches),
             failures: AtomicUsize::new(0),
+            keys: keys.clone(),
             top: scan.top.clone(),
         });
         let tasks: Vec<_> = (0..workers)
@@ -178,7 +194,7 @@ impl Work {
         let listed = self
             .inner
             .drive
-            .children(&folders, &self.inner.progress.requests)
+            .children(&folders, &self.keys, &self.inner.progress.requests)
             .await;
         match listed {
             Ok(found) => {
@@ -278,6 +294,7 @@ pub(super) fn entry(listed: Listed) -> Entry {
         name: listed.name,
         kind,
         target,
+        key: listed.key.map(|key| key.as_str().to_owned()),
     }
 }
 
@@ -290,6 +307,16 @@ pub(super) fn entries_of(row: &Row) -> Vec<Entry> {
 pub(super) fn folders_of(entries: &[Entry]) -> Vec<String> {
     let folders = entries.iter().filter(|entry| entry.kind == Kind::Folder);
     folders.map(|entry| entry.reference().to_owned()).collect()
+}
+
+/// Adds the keys of the folders among children.
+pub(super) fn keys_of(entries: &[Entry], keys: &mut FolderKeys) {
+    for entry in entries.iter().filter(|entry| entry.kind == Kind::Folder) {
+        let key = entry.key.as_deref().map(ResourceKey::parse);
+        if let Some(Ok(key)) = key {
+            keys.insert(entry.reference().to_owned(), key);
+        }
+    }
 }
 
 /// How many of them are played.

@@ -49,6 +49,8 @@ pub(super) async fn run(scanner: &Scanner) {
     };
     let mut failures = 0_u32;
     let mut told = String::new();
+    let mut elsewhere = false;
+    inner.recall_end().await;
     loop {
         let asked = inner.asked.swap(false, Ordering::AcqRel);
         let outcome = turn(scanner, &mut state, asked).await;
@@ -58,12 +60,16 @@ pub(super) async fn run(scanner: &Scanner) {
                     log::info!("the catalog is looked after again");
                 }
                 (failures, told) = (0, String::new());
+                if std::mem::take(&mut elsewhere) {
+                    inner.recall_end().await;
+                }
                 inner.progress.elsewhere(None);
                 inner.progress.trouble(None);
             }
             // Whoever scans publishes, too.
             Err(error) if error.code() == "scan_running" => {
                 log::debug!("{}", error.sentence());
+                elsewhere = true;
                 inner.progress.elsewhere(Some(error.sentence().to_owned()));
             }
             Err(error) => {

@@ -1,6 +1,7 @@
 //! Whose progress it is: the people of a household by name, without passwords.
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{Error, Kind, Result};
 
@@ -23,11 +24,12 @@ pub struct Profile(Option<String>);
 
 impl Profile {
     /// Reads a name: 1 to 64 letters, digits, spaces, `-`, `_` and `.` of any script; nothing for the default profile.
+    /// A letter and its accent are one sign, however a keyboard sends them.
     ///
     /// # Errors
     /// `invalid_profile`
     pub fn named(name: &str) -> Result<Profile> {
-        let name = name.trim_matches(' ');
+        let name: String = name.trim_matches(' ').nfc().collect();
         let sound = |c: char| {
             c.is_alphanumeric()
                 || matches!(c, ' ' | '-' | '_' | '.' | '\u{300}'..='\u{36f}')
@@ -43,7 +45,7 @@ impl Profile {
                 "The name of a profile is 1 to 64 letters, digits, spaces, hyphens, underscores and dots; choose such a one.",
             ));
         }
-        Ok(Profile(Some(name.to_owned())))
+        Ok(Profile(Some(name)))
     }
 
     /// The name; `None` of the default profile.
@@ -108,7 +110,7 @@ mod tests {
             " Ana ",
             "Großmutter 2",
             "a.b-c_d",
-            "Jose\u{301}",
+            "Jos\u{e9}",
             "李雷",
             "\u{935}\u{93f}\u{926}\u{94d}\u{92f}\u{93e}",
             &"x".repeat(64),
@@ -119,6 +121,10 @@ mod tests {
                 "{good}"
             );
         }
+        assert_eq!(
+            Profile::named("Jose\u{301}").unwrap().name(),
+            Some("Jos\u{e9}")
+        );
         for bad in [
             "a/b",
             "a\0",

@@ -123,18 +123,27 @@ fn known(path: &str) -> bool {
 
 /// A file that this request may see: shared drives and resource keys keep others out.
 fn find<'a>(state: &'a State, asked: &Asked, id: &str) -> Option<&'a Arc<File>> {
+    let id = match (id, &state.my_drive) {
+        ("root", Some(own)) => own,
+        _ => id,
+    };
     let file = state.files.get(id)?;
     if file.shared_drive.is_some() && !flag(asked, "supportsAllDrives") {
         return None;
     }
-    if let Some(key) = &file.resource_key {
-        let keys = asked
-            .header("x-goog-drive-resource-keys")
-            .unwrap_or_default();
-        let pair = format!("{id}/{key}");
-        keys.split(',').find(|given| given.trim() == pair)?;
-    }
-    Some(file)
+    opens(file, asked).then_some(file)
+}
+
+/// Whether a request has the key of a file, if it needs one.
+fn opens(file: &File, asked: &Asked) -> bool {
+    let Some(key) = &file.resource_key else {
+        return true;
+    };
+    let keys = asked
+        .header("x-goog-drive-resource-keys")
+        .unwrap_or_default();
+    let pair = format!("{}/{key}", file.id);
+    keys.split(',').any(|given| given.trim() == pair)
 }
 
 fn missing(asked: &Asked, id: &str) -> Answer {
@@ -294,7 +303,10 @@ fn list(state: &State, asked: &Asked, plan: &Plan) -> Answer {
         return error(asked, 400, "teamDriveIdRequired", message);
     }
     if let Some(query) = &query {
-        let unknown = |id: &&str| *id != "root" && !state.files.contains_key(*id);
+        let unknown = |id: &&str| {
+            let file = state.files.get(*id);
+            *id != "root" && !file.is_some_and(|file| opens(file, asked))
+        };
         if query.folders().iter().any(unknown) {
             return error(asked, 404, "notFound", "File not found: .");
         }

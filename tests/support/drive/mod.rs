@@ -79,6 +79,8 @@ struct State {
     refresh_revoked: bool,
     clock_offset: i64,
     anyone: bool,
+    /// Id of the folder that `root` stands for.
+    my_drive: Option<String>,
     record: Vec<Arc<Record>>,
     /// Open connections by number, and whether each waits for a request.
     open: BTreeMap<usize, (TcpStream, Arc<AtomicBool>)>,
@@ -140,6 +142,7 @@ impl FakeDrive {
                 refresh_revoked: false,
                 clock_offset: 0,
                 anyone: false,
+                my_drive: None,
                 record: Vec::new(),
                 open: BTreeMap::new(),
             }),
@@ -293,6 +296,11 @@ impl FakeDrive {
     /// Sets the fake's clock so many seconds ahead of this machine's (behind, when negative).
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.state().clock_offset = seconds;
+    }
+
+    /// Makes a folder the account's own Drive, which `root` stands for.
+    pub fn my_drive(&self, id: &str) {
+        self.shared.state().my_drive = Some(id.to_owned());
     }
 
     /// Serves files without credentials too, as the host of a redirected download does.

@@ -8,6 +8,7 @@ fn files(names: &[&str]) -> Vec<Entry> {
         name: (*name).to_owned(),
         kind: Kind::File,
         target: None,
+        key: None,
     };
     names.iter().enumerate().map(entry).collect()
 }
@@ -194,6 +195,7 @@ fn a_hundred_thousand_files_in_one_folder() {
                 name: name(n),
                 kind: Kind::File,
                 target: None,
+                key: None,
             })
             .collect();
         let classes = group(&entries, false);
