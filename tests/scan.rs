@@ -7,7 +7,7 @@ use crate::support::course_tree::{CourseTree, LARGE, Shape, TINY};
 use crate::support::daemon::{Setup, eventually};
 use crate::support::drive::{Action, FakeDrive, File, Kind, Refusal};
 use crate::support::scan::{
-    SOON, catalog, course, courses, of_root, path, scan, scanned, setup, text,
+    SOON, begin, catalog, course, courses, of_root, path, scan, scanned, setup, text,
 };
 
 fn never_downloads(fake: &FakeDrive) {
@@ -168,12 +168,7 @@ fn killed_at_any_instant_and_resumed_to_the_same_file() {
     while killed < 20 {
         round += 1;
         assert!(round < 200, "only {killed} were killed in time");
-        let mut child = setup
-            .command(&["scan"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
+        let mut child = begin(&setup);
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -431,12 +426,7 @@ fn one_scan_at_a_time() {
     let slow = fake
         .on(Kind::List)
         .does(Action::Latency(Duration::from_secs(2)));
-    let mut first = setup
-        .command(&["scan"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
+    let mut first = begin(&setup);
     assert!(fake.wait_until(SOON, |fake| !fake.requests_of(Kind::List).is_empty()));
     let output = scan(&setup, &[]);
     assert_eq!(output.status.code(), Some(1));

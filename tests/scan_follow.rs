@@ -2,7 +2,6 @@
 //! across a kill; and a disk that is full.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -106,12 +105,7 @@ fn changes_survive_a_kill_at_any_instant() {
         .does(Action::Latency(Duration::from_millis(20)));
     let mut killed = 0;
     for round in 0..15 {
-        let mut child = setup
-            .command(&["scan"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
+        let mut child = scan::begin(&setup);
         std::thread::sleep(Duration::from_millis(40 + round * 25));
         killed += usize::from(child.try_wait().expect("a child").is_none());
         let _ = child.kill();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::course_tree::{CourseTree, Shape, TINY};
 use crate::support::daemon::{Daemon, Setup, eventually};
 use crate::support::drive::{Action, FakeDrive, Kind};
-use crate::support::scan::{SOON, scanned, setup};
+use crate::support::scan::{SOON, begin, scanned, setup};
 
 #[test]
 fn health_and_the_empty_shelf_tell_of_a_scan() {
@@ -129,12 +129,7 @@ fn a_scan_of_the_command_shows_in_the_daemon() {
     let slow = fake
         .on(Kind::List)
         .does(Action::Latency(Duration::from_secs(5)));
-    let mut child = setup
-        .command(&["scan"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
+    let mut child = begin(&setup);
     assert!(fake.wait_until(SOON, |fake| !fake.requests_of(Kind::List).is_empty()));
     let daemon = setup.start();
     let state = || daemon.health()["catalog"]["scan"]["state"].clone();

@@ -1,7 +1,7 @@
 //! Scans of course trees on the fake Drive, and the catalogs that they write.
 
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -32,6 +32,13 @@ pub fn scan(setup: &Setup, arguments: &[&str]) -> Output {
     let mut all = vec!["scan"];
     all.extend(arguments);
     setup.command(&all).output().expect("the program starts")
+}
+
+/// `rill scan` that goes on by itself, unheard.
+pub fn begin(setup: &Setup) -> Child {
+    let mut command = setup.command(&["scan"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the program starts")
 }
 
 /// Scans, and reads what came of it: the catalog, and what was said.
