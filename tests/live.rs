@@ -323,6 +323,7 @@ fn a_stream_starts_where_it_is_asked_to() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "the harness shows it beside a failure")]
 fn a_reader_who_goes_takes_ffmpeg_along() {
     if !media::available() {
         return;
