@@ -9,10 +9,16 @@ use std::time::Duration;
 
 use super::tuning::Tuning;
 
+/// A rest of up to so many bytes is asked for at once. A film's index at its end is such a rest: a player, and a probe,
+/// have it with one request.
+const REST: u64 = 8 * 1024 * 1024;
+
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// Bytes of the next range.
     next: u64,
+    /// Bytes of a rest that is not divided.
+    rest: u64,
     usual: u64,
     largest: u64,
     hurried: Duration,
@@ -22,6 +28,7 @@ impl Plan {
     pub(super) fn new(tuning: &Tuning) -> Plan {
         Plan {
             next: tuning.first_range.max(1),
+            rest: REST.min(tuning.usual_range / 2),
             usual: tuning.usual_range,
             largest: tuning.largest_range,
             hurried: tuning.hurried,
@@ -38,7 +45,7 @@ impl Plan {
         };
         self.next = (size * 4).min(bound);
         // A last range that would be tiny is taken along.
-        if left <= size + size / 4 {
+        if left <= (size + size / 4).max(self.rest) {
             at..end
         } else {
             at..at + size
@@ -71,6 +78,8 @@ mod tests {
         assert_eq!(sizes(slow, 53 * MIB), [1, 4, 16, 16, 16]);
         assert_eq!(sizes(slow, MIB / 2), [0]);
         assert_eq!(sizes(slow, 22 * MIB), [1, 4, 17]);
+        assert_eq!(sizes(slow, 9 * MIB), [1, 8]);
+        assert_eq!(sizes(slow, 8 * MIB), [8], "the index at a film's end");
         let fast = Duration::from_millis(20);
         assert_eq!(sizes(fast, 213 * MIB), [1, 4, 16, 64, 64, 64]);
     }
