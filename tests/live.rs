@@ -341,7 +341,7 @@ fn a_reader_who_goes_takes_ffmpeg_along() {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        let at = (random >> 33) * (size * 8 / 10) >> 31;
+        let at = ((random >> 33) * (size * 8 / 10)) >> 31;
         if i > 0 {
             assert_eq!(client.head().status, 200);
             client.take(at).expect("so much of the film");

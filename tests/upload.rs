@@ -1041,6 +1041,80 @@ fn a_browser_sends_files_by_script() {
     assert_eq!(files(&daemon).len(), 2);
 }
 
+/// Drops a file on the page, the same each time, and notes where each request says that its bytes belong.
+const DROP: &str = r"(() => {
+    window.offsets = window.offsets || [];
+    const set = XMLHttpRequest.prototype.setRequestHeader;
+    XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
+        if (name == 'Upload-Offset') window.offsets.push(Number(value));
+        return set.call(this, name, value);
+    };
+    // Nobody is there to be asked whether the page may go.
+    window.addEventListener('beforeunload', event => event.stopImmediatePropagation(), true);
+    const song = Uint8Array.from(atob('SONG'), c => c.charCodeAt(0));
+    const file = new File([song, new Uint8Array(SIZE)], 'One.mp3', { lastModified: 1 });
+    const dropped = new DataTransfer();
+    dropped.items.add(file);
+    document.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true, cancelable: true }));
+})()";
+
+#[test]
+fn a_browser_goes_on_after_the_daemon_was_killed() {
+    // The page stays, so the address must.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let daemon = Setup::new()
+        .set("http", "listen", &format!("[\"{address}\"]"))
+        .start();
+    with_ffmpeg(&daemon);
+    let mut browser = browse(&daemon);
+    browser.call("Network.enable", serde_json::json!({}));
+    let throttle = |browser: &mut Browser, bytes: i64| {
+        browser.call(
+            "Network.emulateNetworkConditions",
+            serde_json::json!({"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes}),
+        );
+    };
+    let song = media::bytes("tone.mp3");
+    // More than is kept between two syncs.
+    let size = 72 << 20;
+    throttle(&mut browser, 12 << 20);
+    let drops = DROP
+        .replace("SONG", &base64(&song))
+        .replace("SIZE", &size.to_string());
+    browser.evaluate(&drops);
+    let mut seen = Vec::new();
+    let mut far = || {
+        let at = browser.evaluate("(document.querySelector('#sending progress') || {}).value || 0");
+        let at = at.as_f64().unwrap_or_default();
+        if seen.last() != Some(&at) {
+            seen.push(at);
+        }
+        at > 0.7
+    };
+    assert!(eventually(Duration::from_secs(60), &mut far), "{seen:?}");
+    assert!(
+        seen.len() > 3 && seen.is_sorted(),
+        "the bar does not move: {seen:?}"
+    );
+    let daemon = daemon.restart();
+    throttle(&mut browser, -1);
+    let status = "(document.querySelector('#sending [data-status]') || document.body).getAttribute('data-status')";
+    assert!(
+        eventually(Duration::from_secs(120), || browser.evaluate(status)
+            == "201"),
+        "{}",
+        browser.evaluate("document.body.innerText")
+    );
+    let offsets: Vec<u64> =
+        serde_json::from_value(browser.evaluate("window.offsets")).expect("numbers");
+    let last = offsets.last().copied().unwrap_or_default();
+    assert!(last > 16 << 20, "it began anew: {offsets:?}");
+    let length = fs::metadata(daemon.setup().videos().join("One.mp3")).map_or(0, |file| file.len());
+    assert_eq!(length, song.len() as u64 + size);
+}
+
 #[test]
 fn a_browser_sends_files_by_the_bare_form() {
     let daemon = Setup::new().start();

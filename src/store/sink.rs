@@ -138,6 +138,10 @@ impl Sink {
     }
 
     async fn sync_in_background(&mut self) -> Result<()> {
+        // Known as soon as it is done: whoever goes on after a kill goes on from there.
+        if matches!(&self.syncing, Some((_, syncing)) if syncing.is_finished()) {
+            self.synchronised().await?;
+        }
         if self.at.saturating_sub(self.sync_from) < SYNC_EVERY {
             return Ok(());
         }
