@@ -183,7 +183,6 @@ fn what_is_no_file_is_not_opened() {
         "mem.mp4",
         "fd.mp4",
         "dangling.mp4",
-        "folder.mp4",
         "socket.mp4",
         "pipe.mp4",
         "pipe.vtt",
@@ -196,6 +195,9 @@ fn what_is_no_file_is_not_opened() {
             assert_eq!(daemon.get(&target).status(), 404, "{target}");
         }
     }
+    // A folder is its listing, whatever it is called, and nothing to watch.
+    assert_eq!(daemon.get("/videos/folder.mp4").status(), 301);
+    assert_eq!(daemon.get("/video/folder.mp4").status(), 404);
     // A link to a folder inside leads to what lies there.
     assert_eq!(daemon.get("/videos/here/here/film.mp4").body, b"film");
     before.and_after(&daemon, 6 * MIB);
