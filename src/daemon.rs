@@ -229,7 +229,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let keeping = executor::spawn(gallery::keep(
         gallery_videos,
         posters,
-        queue,
+        queue.clone(),
         events.clone(),
     ));
     let sweeping = executor::spawn(async move { resumable.watch().await });
@@ -252,6 +252,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     drop(sweeping);
     // What runs is ended, and found again at the next start.
     drop(working);
+    lay_down(&queue).await;
     // Those who listen to events would otherwise stay to the end of their grace.
     events.close();
     // Who asks twice does not want to wait.
@@ -262,6 +263,14 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     close(&progress).await;
     log::info!("rill has stopped");
     Ok(())
+}
+
+/// Writes that the jobs were laid down, but for a disk that hangs: they count one attempt more then.
+async fn lay_down(queue: &Queue) {
+    let late = async {
+        smol::Timer::after(Duration::from_secs(1)).await;
+    };
+    or(queue.lay_down(), late).await;
 }
 
 /// Closes the database, but for a disk that hangs: what was answered is in its log by now.

@@ -317,6 +317,13 @@ impl Queue {
         Some(taken)
     }
 
+    /// Lays down what runs, for the next start: a stop that was asked for is no fault of the jobs, and does not count as
+    /// an attempt.
+    pub async fn lay_down(&self) {
+        self.inner.table().lay_down();
+        self.try_save(Durability::Later).await;
+    }
+
     /// Says how far a running job is.
     pub fn progress(&self, id: JobId, progress: Progress) {
         {

@@ -81,6 +81,17 @@ impl Table {
         entry.filter(|entry| entry.job.state == State::Running)
     }
 
+    /// Has what runs wait again, as if it had not been begun.
+    pub(super) fn lay_down(&mut self) {
+        for entry in self.entries.values_mut() {
+            if entry.job.state == State::Running {
+                entry.job.state = State::Queued;
+                entry.job.attempts = entry.job.attempts.saturating_sub(1);
+                entry.dirty = true;
+            }
+        }
+    }
+
     /// Forgets the oldest of those that ended.
     pub(super) fn prune(&mut self) {
         for (housekeeping, most) in [(false, REMEMBERED), (true, REMEMBERED_HOUSEKEEPING)] {

@@ -120,6 +120,21 @@ fn what_takes_the_daemon_with_it_ends_some_time() {
 }
 
 #[test]
+fn a_stop_that_was_asked_for_is_no_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let job = queue(folder.path()).add(convert("a.mkv")).await.unwrap();
+        for _ in 0..2 * INTERRUPTIONS {
+            let queue = queue(folder.path());
+            queue.load().await.unwrap();
+            let taken = queue.take().await.unwrap();
+            assert_eq!((taken.job.id, taken.job.attempts), (job.id, 1));
+            queue.lay_down().await;
+        }
+    });
+}
+
+#[test]
 fn cancelling() {
     let folder = tempfile::tempdir().unwrap();
     let queue = queue(folder.path());
