@@ -347,6 +347,8 @@ impl Filler {
         let mut desk = self.shared.desk();
         if desk.waiting {
             desk.order = Some(buffer);
+            // Woken with the desk taken, the thread would fall asleep again at once.
+            drop(desk);
             self.shared.ordered.notify_one();
         } else if let Some(upstream) = desk.parked.take() {
             let shared = self.shared.clone();
