@@ -39,13 +39,13 @@ fn main() -> Result<()> {
         match &*arg {
             "--rounds" => rounds = args.next().ok_or("--rounds wants a number")?.parse()?,
             "--only" => {
-                only = args
-                    .next()
-                    .ok_or("--only wants files, json, catalog, drive, live, upload or memory")?
+                only = args.next().ok_or(
+                    "--only wants files, json, catalog, drive, live, conversion, upload or memory",
+                )?
             }
             _ => {
                 println!(
-                    "tests/perf/run [--rounds N] [--only files|json|catalog|drive|live|upload|memory]"
+                    "tests/perf/run [--rounds N] [--only files|json|catalog|drive|live|conversion|upload|memory]"
                 );
                 return Ok(());
             }
@@ -78,6 +78,9 @@ fn main() -> Result<()> {
     }
     if wanted("live") {
         bench.live(rounds)?;
+    }
+    if wanted("conversion") {
+        bench.conversion(rounds)?;
     }
     if wanted("memory") {
         bench.memory()?;
@@ -390,7 +393,7 @@ impl Bench {
             let course = if route % 5 == 0 { 0 } else { course };
             format!("/api/course-detail/{category}/{route}/{course}")
         });
-        let p99 = percentile_99(rill.port, details)? * 1e3;
+        let p99 = percentile_99(rill.port, details, "")? * 1e3;
         alone("course detail of any course, p99", "ms", p99, "< 1");
         let words = [
             "python",
@@ -400,7 +403,7 @@ impl Bench {
             "introduccion+final+datos",
         ];
         let searches = (0..1000).map(|n| format!("/api/search?q={}", words[n % words.len()]));
-        let p99 = percentile_99(rill.port, searches)? * 1e3;
+        let p99 = percentile_99(rill.port, searches, "")? * 1e3;
         alone("search in 20,000 classes, p99", "ms", p99, "<= 5");
 
         // 64 readers meanwhile; wrk's figures are refused when an answer failed.
@@ -440,6 +443,88 @@ impl Bench {
             rill.rss()?,
             "<= 40",
         );
+        Ok(())
+    }
+
+    /// What others wait for an answer while a film is converted beside them, against nginx beside the same conversion.
+    fn conversion(&self, rounds: usize) -> Result<()> {
+        let home = self.folder.0.join("converting");
+        let (state, videos) = (home.join("state"), home.join("videos"));
+        for folder in [&state, &videos] {
+            fs::create_dir_all(folder)?;
+        }
+        let config = home.join("rill.toml");
+        let text = format!(
+            "[http]\nlisten = [\"127.0.0.1:0\"]\n[library]\nposters = false\nvideos = {videos:?}\n[state]\ndir = {state:?}\n\
+             cache = {:?}\n",
+            home.join("cache")
+        );
+        fs::write(&config, text)?;
+        fs::write(state.join("catalog.json"), catalog::HOUSEHOLD.json())?;
+        let rill = start_rill(&config, &home)?;
+        let gzip = "Accept-Encoding: gzip\r\n";
+        let bootstrap = get(rill.port, "/api/bootstrap", &["Accept-Encoding: gzip"])?;
+        fs::write(self.folder.0.join("static/converting.json.gz"), bootstrap)?;
+        let plain = get(rill.port, "/api/bootstrap", &[])?;
+        fs::write(self.folder.0.join("static/converting.json"), plain)?;
+
+        // Pictures that must be encoded anew, enough of them to last.
+        let film = home.join("film.avi");
+        let make = "-v error -y -f lavfi -i testsrc2=size=1280x720:rate=25:duration=15,noise=alls=20:allf=t -c:v mpeg4 -q:v 4";
+        let made = Command::new("ffmpeg")
+            .args(make.split_whitespace())
+            .arg(&film)
+            .status()?;
+        let long = home.join("long.avi");
+        let again = Command::new("ffmpeg")
+            .args(["-v", "error", "-y", "-stream_loop", "39", "-i"])
+            .arg(&film)
+            .args(["-c", "copy"])
+            .arg(&long)
+            .status()?;
+        check(made.success() && again.success(), "ffmpeg makes no film")?;
+        let token = Command::new(beside("../rill")?)
+            .args(["token", "--config"])
+            .arg(&config)
+            .output()?;
+        let token = format!(
+            "Authorization: Bearer {}",
+            String::from_utf8(token.stdout)?.trim()
+        );
+        let url = format!("http://127.0.0.1:{}/videos/", rill.port);
+        let sent = Command::new("curl")
+            .args(["-sS", "-f", "-o", "/dev/null", "-H", &token, "-T"])
+            .arg(&long)
+            .arg(&url)
+            .status()?;
+        check(sent.success(), "the film was not taken")?;
+        let running = || -> Result<bool> {
+            let jobs = String::from_utf8(get(rill.port, "/api/jobs", &[])?)?;
+            Ok(jobs.contains("\"state\":\"running\""))
+        };
+        let began = Instant::now();
+        while !running()? {
+            check(
+                began.elapsed() < Duration::from_secs(30),
+                "nothing is converted",
+            )?;
+            sleep(Duration::from_millis(100));
+        }
+        // The film that was just sent is written to the disk meanwhile, which is another measure's.
+        sleep(Duration::from_secs(5));
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            for (server, path, times) in [
+                (&rill, "/api/bootstrap", &mut ours),
+                (&self.nginx, "/converting.json", &mut theirs),
+            ] {
+                let targets = (0..3000).map(|_| path.to_owned());
+                times.push(percentile_99(server.port, targets, gzip)? * 1e3);
+            }
+        }
+        check(running()?, "the conversion ended too soon")?;
+        let name = "bootstrap beside a conversion, p99";
+        line(name, "ms", median(ours), median(theirs), "<= 1.0");
         Ok(())
     }
 
@@ -649,17 +734,18 @@ fn exec_to_ready(config: &Path, folder: &Path) -> Result<f64> {
 /// The tag of the bootstrap, which changes with the catalog.
 fn tag(port: u16) -> Result<String> {
     let mut one = Keeping::connect(port)?;
-    one.get("/api/bootstrap")?;
+    one.get("/api/bootstrap", "")?;
     Ok(one.tag)
 }
 
-/// The 99th percentile of the seconds that each of these takes, one after the other on one connection.
-fn percentile_99(port: u16, targets: impl Iterator<Item = String>) -> Result<f64> {
+/// The 99th percentile of the seconds that each of these takes, one after the other on one connection, asked for with
+/// `headers`, each of which ends its line.
+fn percentile_99(port: u16, targets: impl Iterator<Item = String>, headers: &str) -> Result<f64> {
     let mut client = Keeping::connect(port)?;
     let mut times = Vec::new();
     for target in targets {
         let began = Instant::now();
-        client.get(&target)?;
+        client.get(&target, headers)?;
         times.push(began.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);
@@ -683,8 +769,8 @@ impl Keeping {
         })
     }
 
-    fn get(&mut self, target: &str) -> Result<Vec<u8>> {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    fn get(&mut self, target: &str, headers: &str) -> Result<Vec<u8>> {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         self.socket.get_mut().write_all(request.as_bytes())?;
         let (mut length, mut status) = (0, String::new());
         loop {
