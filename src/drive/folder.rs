@@ -50,7 +50,7 @@ pub(super) async fn list(
         utf8_percent_encode(&query, QUERY),
         utf8_percent_encode(FIELDS, QUERY),
     );
-    let key = key.map(|key| format!("{folder}/{}", key.as_str()));
+    let key = key.map(|key| key.header(folder));
     let mut children = Vec::new();
     let mut url = base.clone();
     for _ in 0..PAGES {

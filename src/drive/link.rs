@@ -62,6 +62,12 @@ impl ResourceKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What the header `X-Goog-Drive-Resource-Keys` says of the file `id` that this key opens: `ID/KEY`. Several are joined
+    /// by commas.
+    pub(super) fn header(&self, id: &str) -> String {
+        format!("{id}/{}", self.0)
+    }
 }
 
 fn is_plain(text: &str) -> bool {

@@ -110,7 +110,6 @@ impl Drive {
     pub async fn root(&self, id: &str) -> Result<Root> {
         let (mut id, mut key) = (id.to_owned(), self.inner.root_key.clone());
         for _ in 0..2 {
-            let pair = key.as_ref().map(|key| format!("{id}/{}", key.as_str()));
             let ask = Ask {
                 url: format!(
                     "{}/drive/v3/files/{id}?supportsAllDrives=true&fields={}",
@@ -121,7 +120,7 @@ impl Drive {
                         QUERY
                     ),
                 ),
-                resource_key: pair,
+                resource_key: key.as_ref().map(|key| key.header(&id)),
                 ..Ask::default()
             };
             let value = self
@@ -261,11 +260,11 @@ impl Children {
     }
 }
 
-/// What `X-Goog-Drive-Resource-Keys` says of some folders: `ID/KEY,ID/KEY`.
+/// The header with the keys of some folders.
 fn header(folders: &[String], keys: &FolderKeys) -> Option<String> {
     let pairs = folders
         .iter()
-        .filter_map(|id| Some(format!("{id}/{}", keys.get(id)?.as_str())));
+        .filter_map(|id| Some(keys.get(id)?.header(id)));
     let text = pairs.collect::<Vec<_>>().join(",");
     (!text.is_empty()).then_some(text)
 }

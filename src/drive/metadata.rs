@@ -104,10 +104,10 @@ fn known(file: Metadata, key: Option<ResourceKey>) -> Known {
     }
 }
 
-/// What `X-Goog-Drive-Resource-Keys` says of a link: `ID/KEY`.
+/// The header with the key of a link.
 fn resource_key(link: &Link) -> Option<String> {
     let key = link.key.as_ref()?;
-    Some(format!("{}/{}", link.id.as_str(), key.as_str()))
+    Some(key.header(link.id.as_str()))
 }
 
 async fn get(

@@ -1,7 +1,7 @@
 //! The name that a file gets which has arrived.
 
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::AtFlags;
@@ -39,9 +39,14 @@ pub(super) async fn is_free(root: &Path, folder: &[u8], text: &str) -> Result<bo
     let (root, folder, text) = (root.to_owned(), folder.to_owned(), text.to_owned());
     smol::unblock(move || {
         let place = shelf::folder(&root, &folder)?;
-        Ok(rustix::fs::statat(&place, text.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_err())
+        Ok(!is_taken(place.as_fd(), &text))
     })
     .await
+}
+
+/// Whether something has a name in a folder, whatever it is. Blocks.
+fn is_taken(place: BorrowedFd<'_>, text: &str) -> bool {
+    rustix::fs::statat(place, text, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 /// Gives a part this very name, unless that is taken; whether it has it now. Blocks.
@@ -65,7 +70,7 @@ pub(super) fn shelve(
         let text = name.numbered(n);
         if let Some(beside) = &mut beside {
             // Looked up first: the converted one must not take a name whose original's is another's.
-            if rustix::fs::statat(&place, text.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            if is_taken(place.as_fd(), &text) {
                 continue;
             }
             let vtt = name.with_extension("vtt").numbered(n);
