@@ -362,7 +362,8 @@ fn programs_that_misbehave_are_ended_and_leave_nothing() {
             "Invalid data found",
             1,
         ),
-        ("dies", "kill -9 $$", 60, "without a word", 1),
+        ("dies", "kill -SEGV $$", 60, "without a word", 1),
+        ("is ended", "kill -9 $$", 60, "more memory", 1),
         ("does nothing", "exit 0", 60, "", 1),
     ] {
         let setup =

@@ -554,6 +554,12 @@ fn an_ffmpeg_that_misbehaves_is_contained() {
         ("head -c 300000 /dev/zero; kill -9 $$", 200, false),
         ("(trap '' TERM; sleep 1000) & echo film; exit 0", 200, true),
         ("exec 1>&-; sleep 1000", 502, false),
+        (
+            "echo 'film.mkv: Cannot allocate memory' >&2; exit 1",
+            503,
+            false,
+        ),
+        ("kill -9 $$", 503, false),
     ];
     for (script, status, whole) in table {
         let daemon = ready(fake_ffmpeg(with(&["h264_ac3.mkv"]), script));
@@ -562,6 +568,8 @@ fn an_ffmpeg_that_misbehaves_is_contained() {
         if status == 502 {
             assert_eq!(answer.code(), "ffmpeg_failed", "{script}");
             assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
+        } else if status == 503 {
+            assert_eq!(answer.code(), "no_memory", "{script}");
         } else {
             assert_eq!(answer.whole, whole, "{script}");
         }

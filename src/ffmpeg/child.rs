@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -40,6 +41,10 @@ const PRIVATE: [&str; 18] = [
     "FFREPORT",
 ];
 
+/// What ffmpeg and its encoders say when they are given no more memory (ENOMEM, in the words of the C library without
+/// a locale; x264).
+const NO_MEMORY: [&str; 2] = ["Cannot allocate memory", "malloc of size"];
+
 /// How long a program may take to end by itself once it was asked to.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -69,6 +74,15 @@ pub struct Exit {
     pub status: ExitStatus,
     /// The end of what it complained about.
     pub stderr_tail: String,
+}
+
+impl Exit {
+    /// It had no memory left: it said so, or the system ended it, as nobody does here who asks then how it ended.
+    pub fn starved(&self) -> bool {
+        self.status.signal() == Some(Signal::KILL.as_raw())
+            || (!self.status.success()
+                && NO_MEMORY.iter().any(|said| self.stderr_tail.contains(said)))
+    }
 }
 
 /// What a program left behind.
@@ -166,6 +180,11 @@ impl Child {
     /// How it ended, when it has.
     pub fn exit(&self) -> Option<ExitStatus> {
         self.shared.exit()
+    }
+
+    /// It has ended, for want of memory ([`Exit::starved`]).
+    pub fn starved(&self) -> bool {
+        self.exit().is_some() && self.report().starved()
     }
 
     /// Waits for its end, which may be never.
@@ -412,10 +431,7 @@ mod tests {
         let deaf = ready("trap '' TERM; echo ready; while :; do sleep 0.05; done");
         let leader = deaf.id();
         let exit = smol::block_on(deaf.close());
-        assert_eq!(
-            std::os::unix::process::ExitStatusExt::signal(&exit.status),
-            Some(9)
-        );
+        assert_eq!(exit.status.signal(), Some(9));
         eventually("the group lives on", || group(leader).is_empty());
         // One that is paused can be asked as well.
         let paused = ready("trap 'exit 6' TERM; echo ready; while :; do sleep 0.05; done");
@@ -460,6 +476,48 @@ mod tests {
         assert!(child.exit().is_none(), "it died with the thread");
         let status = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", child.id()));
         assert_eq!(status.expect("procfs").trim(), "500");
+    }
+
+    #[test]
+    fn no_program_takes_all_memory() {
+        let given = |file: &str| std::fs::read_to_string(file).expect("procfs");
+        let total: u64 = given("/proc/meminfo")
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("MemTotal:")?
+                    .trim()
+                    .strip_suffix(" kB")?
+                    .parse()
+                    .ok()
+            })
+            .expect("a number of kB");
+        let child = ready("echo ready; sleep 1000");
+        let limits = given(&format!("/proc/{}/limits", child.id()));
+        let limit = |name: &str| -> u64 {
+            let line = limits
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect("limit");
+            line.split_whitespace()
+                .next()
+                .expect("value")
+                .parse()
+                .expect("bounded")
+        };
+        let share = limit("Max data size") as f64 / (total * 1024) as f64;
+        assert!((0.70..0.76).contains(&share), "{share}");
+        assert!(limit("Max stack size") <= 2 * 1024 * 1024);
+    }
+
+    #[test]
+    fn want_of_memory_is_known() {
+        let exit = |script: &str| smol::block_on(sh(script).ended());
+        assert!(exit("kill -KILL $$").starved());
+        assert!(exit("echo 'x264 [error]: malloc of size 7332480 failed' >&2; exit 1").starved());
+        assert!(exit("echo 'Conversion failed: Cannot allocate memory' >&2; exit 1").starved());
+        assert!(!exit("echo 'Cannot allocate memory' >&2").starved());
+        assert!(!exit("kill -SEGV $$").starved());
+        assert!(!exit("echo 'Invalid data' >&2; exit 1").starved());
     }
 
     #[test]

@@ -22,6 +22,8 @@ use smol::{Async, Timer};
 use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::child::{Child, Priority, Stdout};
 use crate::ffmpeg::loopback::Grant;
+use crate::ffmpeg::no_memory;
+pub use crate::ffmpeg::stats::{Last, Mode, Stats};
 use crate::http::{ByteStream, Chunk};
 
 /// Bytes that are read at once, and that the pipe holds: what a stream buffers of ffmpeg's output, twice.
@@ -43,25 +45,6 @@ const CHANGE_OVER: Duration = Duration::from_secs(1);
 
 /// When to come again to a box whose places are all taken.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// What is done to the pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// They are copied.
-    Copy,
-    /// They are encoded anew.
-    Reencode,
-}
-
-impl Mode {
-    /// One word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Mode::Copy => "copy",
-            Mode::Reencode => "reencode",
-        }
-    }
-}
 
 /// What is to be streamed.
 #[derive(Debug)]
@@ -97,38 +80,6 @@ struct State {
     active: usize,
     waiting: Vec<Waker>,
     stats: Stats,
-}
-
-/// What came of live streams since the start.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {
-    /// Asked for, the refused ones too.
-    pub requests: u64,
-    /// Sent to their end, or to where their viewer left.
-    pub successful: u64,
-    /// Ended by a failure of ffmpeg or of the source.
-    pub failed: u64,
-    /// Sent, of all together.
-    pub bytes: u64,
-    /// The last that ended.
-    pub last: Option<Last>,
-    /// The last failure: a sentence.
-    pub last_error: Option<String>,
-}
-
-/// A live stream that ended.
-#[derive(Clone, Debug)]
-pub struct Last {
-    /// What was watched.
-    pub reference: String,
-    /// How it was made.
-    pub mode: Mode,
-    /// How long it took.
-    pub duration: Duration,
-    /// Bytes that were sent of it.
-    pub bytes: u64,
-    /// When it ended.
-    pub at: SystemTime,
 }
 
 impl LiveStreams {
@@ -470,6 +421,9 @@ impl Reader {
             self.outcome = Outcome::Failed(why.to_owned());
         }
         log::warn!("ffmpeg made nothing of {}: {why}", self.reference);
+        if self.child.as_ref().is_some_and(Child::starved) {
+            return no_memory();
+        }
         failed("ffmpeg could not make a compatible version of this file; it may be damaged. Try to play or download the file itself.")
             .with("ffmpeg", self.complaint())
     }

@@ -10,6 +10,7 @@ pub mod loopback;
 pub mod probe;
 pub mod progress;
 pub mod source;
+mod stats;
 mod supervisor;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crate::config::Ffmpeg;
 use crate::error::{Error, Kind, Result};
+use crate::sys::process;
 
 pub use child::{Child, Exit, Output, Priority, Stdout};
 
@@ -42,6 +44,19 @@ pub struct Program {
     pub version: Option<String>,
     /// Why it is not available: a sentence with the remedy.
     pub error: Option<String>,
+}
+
+/// What is said of a program that ended for want of memory ([`Child::starved`]).
+pub(crate) fn no_memory() -> Error {
+    Error::new(
+        Kind::Unavailable,
+        "no_memory",
+        format!(
+            "ffmpeg needs more memory for this file than this machine gives it ({} MB at most). Try again when nothing \
+             else runs, or convert the file on a larger machine.",
+            process::memory_for_one() / 1_000_000
+        ),
+    )
 }
 
 /// ffmpeg and ffprobe; clones share what is known.

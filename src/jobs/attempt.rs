@@ -16,7 +16,7 @@ use smol::io::AsyncReadExt;
 use crate::error::{Error, Kind, Result};
 use crate::ffmpeg::progress::{Parser, Report};
 use crate::ffmpeg::source::Source;
-use crate::ffmpeg::{Child, Priority, Stdout};
+use crate::ffmpeg::{Child, Priority, Stdout, no_memory};
 use crate::jobs::job::{JobId, Progress};
 use crate::jobs::queue::Queue;
 use crate::sys::disk;
@@ -74,7 +74,7 @@ impl Attempt {
     /// Runs ffmpeg to its end; the time that it wrote.
     ///
     /// # Errors
-    /// `job_stalled`, `no_space`, and `conversion_failed` with the end of what it complained about.
+    /// `job_stalled`, `no_space`, `no_memory`, and `conversion_failed` with the end of what it complained about.
     pub(crate) async fn run(
         &self,
         program: &Path,
@@ -175,6 +175,9 @@ impl Attempt {
         if exit.stderr_tail.contains(FULL) {
             let folder = output.part.parent().unwrap_or(&output.part);
             return Err(no_space(folder, output.free_space));
+        }
+        if exit.starved() {
+            return Err(no_memory());
         }
         if exit.status.success() {
             return Ok(last.out_time);

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 /// How much of the machine a program gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,19 +25,38 @@ const NICE: i32 = 10;
 /// What `/proc/self/oom_score_adj` becomes: short of memory, the kernel ends the program and not the daemon.
 const OOM_SCORE: &[u8] = b"500";
 
+/// What of the machine's memory one program may take for data, in percent. A control group's bound does as much for all
+/// together, but most Pis boot without them; there a program that wanted everything would leave the kernel to throw out
+/// the code of all others page by page, the daemon's too, for most of a minute before it ended anything.
+const MEMORY_PERCENT: u64 = 75;
+
+/// How large the stacks of a program's threads are. The C library's 8 MiB count as data, though hardly touched: of a
+/// dozen threads they would take a seventh of what a machine with 1 GB grants.
+const STACK: u64 = 2 * 1024 * 1024;
+
 /// Lets `command` start in a process group of its own, die with the calling thread, and run at `priority`.
 #[allow(unsafe_code)]
 pub fn prepare(command: &mut Command, priority: Priority) {
     let parent = rustix::process::getpid();
+    let memory = memory_for_one();
     command.process_group(0);
     // SAFETY: between fork and exec `enter` only makes system calls; it allocates nothing, takes no lock and
     // touches no memory that another thread may have been changing.
     unsafe {
-        command.pre_exec(move || enter(parent, priority));
+        command.pre_exec(move || enter(parent, priority, memory));
     }
 }
 
-fn enter(parent: Pid, priority: Priority) -> io::Result<()> {
+/// The bytes of data that one program may have: a part of what this machine has.
+// Of 32 bits on armv7.
+#[allow(clippy::useless_conversion)]
+pub fn memory_for_one() -> u64 {
+    let machine = rustix::system::sysinfo();
+    let total = u64::from(machine.totalram).saturating_mul(u64::from(machine.mem_unit));
+    total / 100 * MEMORY_PERCENT
+}
+
+fn enter(parent: Pid, priority: Priority, memory: u64) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // It ended between the fork and the line above: nobody is left who would send the signal.
     if rustix::process::getppid() != Some(parent) {
@@ -51,11 +70,26 @@ fn enter(parent: Pid, priority: Priority) -> io::Result<()> {
     ) {
         let _ = rustix::io::write(&score, OOM_SCORE);
     }
+    bound(Resource::Data, memory);
+    bound(Resource::Stack, STACK);
     if priority == Priority::Background {
         let _ = rustix::process::setpriority_process(None, NICE);
         idle_disk();
     }
     Ok(())
+}
+
+/// Lowers a limit of the calling process, where it is not lower already.
+fn bound(resource: Resource, most: u64) {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(resource);
+    let lower = |limit: Option<u64>| Some(limit.map_or(most, |limit| limit.min(most)));
+    let _ = rustix::process::setrlimit(
+        resource,
+        Rlimit {
+            current: lower(current),
+            maximum,
+        },
+    );
 }
 
 /// Puts the calling process into the idle class of the disk's queue (ioprio_set(2)), where the kernel's numbers
