@@ -1,13 +1,13 @@
 //! The command line as a shell sees it: exit codes, what goes to which stream, and what it says.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::{Command, Output};
+use std::process::Output;
 
-use crate::support::daemon::Setup;
+use crate::support::daemon::{Setup, program};
 use crate::support::drive::FakeDrive;
 
 fn rill(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rill"))
+    program()
         .args(arguments)
         .env_clear()
         .output()

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::daemon::{Daemon, Setup, eventually, program};
 
 #[test]
 fn port_and_host_variables_win() {
@@ -59,7 +59,7 @@ fn systemd_folders_are_used_and_made() {
     let config = setup.path().join("small.toml");
     std::fs::write(&config, "[http]\nlisten = [\"127.0.0.1:0\"]\n").expect("written");
     // The environment decides what the file leaves out.
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_rill"))
+    let mut child = program()
         .args(["serve", "--config"])
         .arg(&config)
         .env_clear()

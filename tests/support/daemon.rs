@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -17,6 +17,37 @@ use super::drive::FakeDrive;
 
 /// How long the daemon may take to say where it listens; a loaded machine builds beside the tests.
 const START: Duration = Duration::from_secs(30);
+
+/// What runs programs of the tests' own architecture on a PC, as `.cargo/config.toml` has it for the tests themselves.
+const EMULATOR: Option<&str> = if cfg!(target_arch = "aarch64") {
+    Some("qemu-aarch64-static")
+} else if cfg!(target_arch = "arm") {
+    Some("qemu-arm-static")
+} else {
+    None
+};
+
+/// The command `rill`. Where the kernel does not run it by itself (tests as ARM programs on a PC without binfmt_misc),
+/// the emulator does that runs this test.
+pub fn program() -> Command {
+    const PROGRAM: &str = env!("CARGO_BIN_EXE_rill");
+    static FOREIGN: OnceLock<Option<&str>> = OnceLock::new();
+    let foreign = FOREIGN.get_or_init(|| {
+        EMULATOR.filter(|_| {
+            // The C library hands to a shell what the kernel does not know.
+            let run = Command::new(PROGRAM).arg("--version").output();
+            !run.is_ok_and(|output| output.stdout.starts_with(b"rill "))
+        })
+    });
+    match foreign {
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.args(["-L", "/", PROGRAM]);
+            command
+        }
+        None => Command::new(PROGRAM),
+    }
+}
 
 /// A daemon to be.
 #[derive(Debug)]
@@ -131,7 +162,7 @@ impl Setup {
 
     /// The command `rill ARGUMENTS --config FILE` in the test's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rill"));
+        let mut command = program();
         command
             .args(arguments)
             .arg("--config")
