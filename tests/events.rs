@@ -22,8 +22,7 @@ fn daemon() -> Daemon {
         setup = setup.set("ffmpeg", name, &format!("{path:?}"));
     }
     let daemon = setup.start();
-    let available = || daemon.health()["ffmpeg"]["available"] == true;
-    assert!(eventually(Duration::from_secs(30), available));
+    daemon.wait_for_ffmpeg();
     daemon
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::browser::Browser;
-use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::daemon::{Daemon, Setup, eventually, names};
 use crate::support::disk::Disk;
 use crate::support::media;
 
@@ -18,13 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn with_film(name: &str, source: &str) -> Setup {
     Setup::new().video(name, &media::bytes(source))
-}
-
-fn ready(setup: Setup) -> Daemon {
-    let daemon = setup.start();
-    let available = || daemon.health()["ffmpeg"]["available"] == true;
-    assert!(eventually(Duration::from_secs(30), available));
-    daemon
 }
 
 /// Asks for a conversion; the job's number.
@@ -53,16 +46,6 @@ fn ended(daemon: &Daemon, id: u64) -> Value {
     });
     assert!(over, "{last}");
     last
-}
-
-/// All names below the videos, sorted.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    names
 }
 
 /// What ffprobe says of one thing in a file, a line for each stream.
@@ -157,7 +140,7 @@ fn programs_below(folder: &Path) -> Vec<(i32, char, String)> {
 
 #[test]
 fn a_matroska_film_becomes_an_mp4_with_its_subtitles_beside_it() {
-    let daemon = ready(with_film("a film/Film.mkv", "h264_ac3.mkv"));
+    let daemon = with_film("a film/Film.mkv", "h264_ac3.mkv").start_with_ffmpeg();
     let folder = daemon.setup().videos().join("a film");
     let done = ended(&daemon, convert(&daemon, "a%20film/Film.mkv"));
     assert_eq!(
@@ -223,7 +206,7 @@ fn each_film_is_changed_as_little_as_it_must() {
     setup = setup
         .video("hevc.mp4", b"another")
         .video("hevc (2).mp4", b"a third");
-    let daemon = ready(setup);
+    let daemon = setup.start_with_ffmpeg();
     let folder = daemon.setup().videos();
     let mut jobs = Vec::new();
     for (name, mode, result, codecs) in [
@@ -271,7 +254,10 @@ fn each_film_is_changed_as_little_as_it_must() {
 
 #[test]
 fn what_is_no_film_of_ours_is_refused() {
-    let daemon = ready(Setup::new().video("a.mkv", b"x").video("a.txt", b"x"));
+    let daemon = Setup::new()
+        .video("a.mkv", b"x")
+        .video("a.txt", b"x")
+        .start_with_ffmpeg();
     let admin = daemon.admin();
     let post = |target: &str, headers: &[(&str, &str)]| {
         let reply = daemon.client().request("POST", target, headers);
@@ -368,7 +354,7 @@ fn programs_that_misbehave_are_ended_and_leave_nothing() {
     ] {
         let setup =
             with_film("a.mkv", "h264_aac.mkv").set("ffmpeg", "stalled", &seconds.to_string());
-        let daemon = ready(with_fake(setup, body));
+        let daemon = with_fake(setup, body).start_with_ffmpeg();
         let id = convert(&daemon, "a.mkv");
         let failed = ended(&daemon, id);
         assert_eq!(failed["state"], "failed", "{name}: {failed}");
@@ -384,7 +370,7 @@ fn programs_that_misbehave_are_ended_and_leave_nothing() {
 fn cancelling_ends_the_program_and_the_queue_goes_on() {
     let setup = with_film("a.mkv", "h264_aac.mkv").video("b.mkv", &media::bytes("silent.mkv"));
     let body = "case \"$*\" in */a.mkv*) exec sleep 1000;; *) exec ffmpeg \"$@\";; esac";
-    let daemon = ready(with_fake(setup, body));
+    let daemon = with_fake(setup, body).start_with_ffmpeg();
     let hangs = convert(&daemon, "a.mkv");
     let waits = convert(&daemon, "b.mkv");
     assert!(eventually(PATIENCE, || job(&daemon, hangs)["state"] == "running"));
@@ -412,7 +398,7 @@ fn cancelling_ends_the_program_and_the_queue_goes_on() {
 fn a_full_disk_is_refused_before_and_noticed_meanwhile() {
     // What must stay free is more than any disk has.
     let setup = with_film("a.mkv", "h264_aac.mkv").set("limits", "free_space", "\"900000TiB\"");
-    let daemon = ready(setup);
+    let daemon = setup.start_with_ffmpeg();
     let failed = ended(&daemon, convert(&daemon, "a.mkv"));
     assert_eq!(failed["state"], "failed");
     assert!(
@@ -437,7 +423,7 @@ fn a_disk_that_fills_up_under_a_conversion_costs_nothing_and_is_named() {
         "head -c 8000000 /dev/zero > {}; exec ffmpeg \"$@\"",
         other.display()
     );
-    let daemon = ready(with_fake(setup, &fills));
+    let daemon = with_fake(setup, &fills).start_with_ffmpeg();
     let told = ended(&daemon, convert(&daemon, "a.mkv"));
     assert_eq!(
         (&told["state"], &told["attempts"]),
@@ -472,7 +458,7 @@ fn killed_at_any_other_moment_it_does_so_too() {
 fn killed_at(moments: impl Iterator<Item = u64> + Clone) {
     let mut setup = Setup::new();
     setup = setup.video("film.mkv", &media::bytes("h264_ac3.mkv"));
-    let mut daemon = ready(setup);
+    let mut daemon = setup.start_with_ffmpeg();
     let folder = daemon.setup().videos();
     for n in moments.clone() {
         // Each time another film; the moments are spread over the second or so that one takes.
@@ -541,7 +527,7 @@ fn films_get_posters_that_are_not_black() {
         .video("text.mp4", &media::bytes("text.mp4"))
         .video("music.mp3", &media::bytes("tone.mp3"));
     let _ = (std::fs::remove_file(&dark), std::fs::remove_file(&black));
-    let daemon = ready(setup);
+    let daemon = setup.start_with_ffmpeg();
     let poster = |path: &str| daemon.get(&format!("/posters/{path}.jpg"));
     for path in ["a%20b/film.mkv", "dark.mp4"] {
         assert!(

@@ -23,23 +23,6 @@ const GONE: Duration = Duration::from_secs(2);
 /// On a machine that does much else, a process that was killed is not gone at once.
 const SLACK: Duration = Duration::from_secs(4);
 
-fn ready(setup: Setup) -> Daemon {
-    let daemon = setup.start();
-    let available = || daemon.health()["ffmpeg"]["available"] == true;
-    assert!(
-        eventually(Duration::from_secs(30), available),
-        "{}",
-        daemon.log()
-    );
-    daemon
-}
-
-fn with(names: &[&str]) -> Setup {
-    names.iter().fold(Setup::new(), |setup, name| {
-        setup.video(name, &media::bytes(name))
-    })
-}
-
 fn url(name: &str) -> String {
     format!("/api/video-compatible/videos/{name}")
 }
@@ -123,7 +106,7 @@ fn every_kind_of_media_becomes_an_mp4_that_every_screen_plays() {
         ("cover.mp3", "aac,48000,2"),
     ];
     let names: Vec<&str> = table.iter().map(|row| row.0).collect();
-    let daemon = ready(with(&names));
+    let daemon = Setup::new().media(&names).start_with_ffmpeg();
     for (name, wanted) in table {
         let answer = daemon.get(&url(name));
         assert_eq!(answer.status(), 200, "{name}: {}", answer.text());
@@ -166,7 +149,9 @@ fn broken_media_play_as_far_as_they_go() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["broken.ts", "truncated.mkv", "truncated.mp4"]));
+    let daemon = Setup::new()
+        .media(&["broken.ts", "truncated.mkv", "truncated.mp4"])
+        .start_with_ffmpeg();
     for (name, at_least) in [
         ("broken.ts", 11.0),
         ("truncated.mkv", 6.0),
@@ -207,7 +192,7 @@ fn head_http_1_0_and_ranges() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["h264_ac3.mkv"]));
+    let daemon = Setup::new().media(&["h264_ac3.mkv"]).start_with_ffmpeg();
     let head = daemon.client().request("HEAD", &url("h264_ac3.mkv"), &[]);
     assert_eq!(head.status(), 200);
     assert_eq!(head.header("content-type"), Some("video/mp4"));
@@ -238,7 +223,7 @@ fn what_cannot_be_copied_is_refused_or_encoded_anew() {
         "vp9_opus.webm",
         "h264_ac3.mkv",
     ];
-    let daemon = ready(with(&names));
+    let daemon = Setup::new().media(&names).start_with_ffmpeg();
     for name in &names[..3] {
         let answer = daemon.get(&url(name));
         assert_eq!(
@@ -276,7 +261,10 @@ fn what_cannot_be_copied_is_refused_or_encoded_anew() {
         let answer = daemon.get(&format!("{}{query}", url("h264_ac3.mkv")));
         assert_eq!(answer.status(), 400, "{query}");
     }
-    let forced = ready(with(&["h264_ac3.mkv"]).set("ffmpeg", "force_reencode", "true"));
+    let forced = Setup::new()
+        .media(&["h264_ac3.mkv"])
+        .set("ffmpeg", "force_reencode", "true")
+        .start_with_ffmpeg();
     let answer = forced.get(&url("h264_ac3.mkv"));
     let file = kept(&forced, &answer.body);
     assert_eq!(frames(&file).len(), 300);
@@ -288,7 +276,9 @@ fn a_stream_starts_where_it_is_asked_to() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["h264_ac3.mkv", "h264_aac.mp4"]));
+    let daemon = Setup::new()
+        .media(&["h264_ac3.mkv", "h264_aac.mp4"])
+        .start_with_ffmpeg();
     for name in ["h264_ac3.mkv", "h264_aac.mp4"] {
         let whole = frames(&media::file(name));
         let answer = daemon.get(&format!("{}?t=5.5", url(name)));
@@ -328,7 +318,10 @@ fn a_reader_who_goes_takes_ffmpeg_along() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["large.mkv"]).set("ffmpeg", "live_streams", "3"));
+    let daemon = Setup::new()
+        .media(&["large.mkv"])
+        .set("ffmpeg", "live_streams", "3")
+        .start_with_ffmpeg();
     let size = media::bytes("large.mkv").len() as u64;
     // Twenty points of the film, other ones each time; they differ in how the reader goes.
     let seed = std::process::id();
@@ -380,7 +373,7 @@ fn a_paused_player_pauses_ffmpeg_and_costs_no_memory() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["large.mkv"]));
+    let daemon = Setup::new().media(&["large.mkv"]).start_with_ffmpeg();
     let mut client = Client::connect_small(daemon.address);
     client.ask("GET", &url("large.mkv"), &[]);
     assert_eq!(client.head().status, 200);
@@ -426,7 +419,10 @@ fn one_too_many_is_told_to_come_again() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["large.mkv"]).set("ffmpeg", "live_streams", "1"));
+    let daemon = Setup::new()
+        .media(&["large.mkv"])
+        .set("ffmpeg", "live_streams", "1")
+        .start_with_ffmpeg();
     let mut first = Client::connect_small(daemon.address);
     first.ask("GET", &url("large.mkv"), &[]);
     assert_eq!(first.head().status, 200);
@@ -452,7 +448,7 @@ fn cuts_upstream_are_not_seen() {
         "video/x-matroska",
         media::bytes("large.mkv"),
     ));
-    let daemon = ready(Setup::new().drive(&fake));
+    let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
     // Looked into beforehand, so that the cuts meet the film and not the probe.
     assert_eq!(daemon.get(&format!("/api/playable/{ID}")).status(), 200);
     for i in 0..20_u64 {
@@ -482,7 +478,7 @@ fn a_source_that_stays_away_cuts_the_stream() {
         "video/x-matroska",
         media::bytes("large.mkv"),
     ));
-    let daemon = ready(Setup::new().drive(&fake));
+    let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
     assert_eq!(daemon.get(&format!("/api/playable/{ID}")).status(), 200);
     let mut client = Client::connect_small(daemon.address);
     client.ask("GET", &format!("/api/video-compatible/{ID}"), &[]);
@@ -562,7 +558,7 @@ fn an_ffmpeg_that_misbehaves_is_contained() {
         ("kill -9 $$", 503, false),
     ];
     for (script, status, whole) in table {
-        let daemon = ready(fake_ffmpeg(with(&["h264_ac3.mkv"]), script));
+        let daemon = fake_ffmpeg(Setup::new().media(&["h264_ac3.mkv"]), script).start_with_ffmpeg();
         let answer = daemon.get(&url("h264_ac3.mkv"));
         assert_eq!(answer.status(), status, "{script}: {}", answer.text());
         if status == 502 {
@@ -591,7 +587,7 @@ fn an_ffmpeg_that_hangs_goes_with_its_reader() {
         "echo film; sleep 1000",
         "echo film; trap '' TERM; while :; do echo complaint >&2; done",
     ] {
-        let daemon = ready(fake_ffmpeg(with(&["h264_ac3.mkv"]), script));
+        let daemon = fake_ffmpeg(Setup::new().media(&["h264_ac3.mkv"]), script).start_with_ffmpeg();
         // Once it has been looked into: the reader shall meet ffmpeg, not ffprobe.
         assert_eq!(
             daemon.get("/api/playable/videos/h264_ac3.mkv").status(),
@@ -628,7 +624,7 @@ fn a_daemon_that_dies_leaves_no_ffmpeg() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["large.mkv"]));
+    let daemon = Setup::new().media(&["large.mkv"]).start_with_ffmpeg();
     let mut client = Client::connect_small(daemon.address);
     client.ask("GET", &url("large.mkv"), &[]);
     assert_eq!(client.head().status, 200);
@@ -647,8 +643,10 @@ fn the_readers_address_answers_nobody_else() {
         return;
     }
     // The daemon listens on one address that is not ffmpeg's: it reads all the same.
-    let daemon =
-        ready(with(&["h264_ac3.mkv", "large.mkv"]).set("http", "listen", "[\"127.0.0.2:0\"]"));
+    let daemon = Setup::new()
+        .media(&["h264_ac3.mkv", "large.mkv"])
+        .set("http", "listen", "[\"127.0.0.2:0\"]")
+        .start_with_ffmpeg();
     assert_eq!(daemon.get(&url("h264_ac3.mkv")).status(), 200);
     let mut client = Client::connect_small(daemon.address);
     client.ask("GET", &url("large.mkv"), &[]);
@@ -706,7 +704,9 @@ fn pages_lead_to_a_version_that_plays() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["h264_ac3.mkv", "h264_aac.mp4", "hevc_aac.mkv"]));
+    let daemon = Setup::new()
+        .media(&["h264_ac3.mkv", "h264_aac.mp4", "hevc_aac.mkv"])
+        .start_with_ffmpeg();
     let page = |name: &str, query: &str| daemon.get(&format!("/video/{name}{query}")).text();
     let source = |name: &str| format!("<source src=\"{}\" type=\"video/mp4\">", url(name));
     let first = page("h264_ac3.mkv", "");
@@ -754,7 +754,7 @@ fn chromium_plays_what_it_could_not() {
     if !media::available() {
         return;
     }
-    let daemon = ready(with(&["h264_ac3.mkv"]));
+    let daemon = Setup::new().media(&["h264_ac3.mkv"]).start_with_ffmpeg();
     let mut browser = Browser::start();
     for query in ["", "?t=4"] {
         browser.open(&daemon.url("/"));
@@ -798,7 +798,7 @@ fn over_ipv6_alone_a_class_streams_too() {
         "courses",
         &format!("{courses:?}"),
     );
-    let daemon = ready(setup);
+    let daemon = setup.start_with_ffmpeg();
     assert!(daemon.address.is_ipv6(), "{}", daemon.address);
     let path = "courses/Curso%20Uno/1.%20M%C3%B3dulo/1.%20%C2%BFQu%C3%A9%20es%20%23%3F.mkv";
     let said = daemon.get(&format!("/api/playable/{path}")).json();
@@ -830,7 +830,9 @@ fn a_class_that_a_browser_declines_plays_all_the_same_and_keeps_its_place() {
     let catalog = json!({"categories": [{"name": "Time", "routes": [{"name": "Clocks", "isCourse": true,
         "modules": [{"name": "1. All", "classes": [class]}]}]}]});
     std::fs::write(setup.path().join("state/catalog.json"), catalog.to_string()).expect("a file");
-    let daemon = ready(setup.set("library", "courses", &format!("{courses:?}")));
+    let daemon = setup
+        .set("library", "courses", &format!("{courses:?}"))
+        .start_with_ffmpeg();
     let page = "/watch/time/clocks/0/1-all/clock?profile=";
     // Without script there is the same, and the way to it by hand.
     let markup = daemon.get(&format!("{page}Ana")).text();

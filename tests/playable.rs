@@ -2,33 +2,13 @@
 
 use std::fs;
 
-use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::daemon::{Setup, eventually};
 use crate::support::drive::{Action, FakeDrive, File, Kind, Refusal};
 use crate::support::media;
 use crate::support::processes;
 use std::time::Duration;
 
 const ID: &str = "1PlayableFilmOnDrive";
-
-/// A daemon whose ffmpeg has been found, with these media among its videos.
-fn daemon(names: &[&str]) -> Daemon {
-    let mut setup = Setup::new();
-    for name in names {
-        setup = setup.video(name, &media::bytes(name));
-    }
-    ready(setup)
-}
-
-fn ready(setup: Setup) -> Daemon {
-    let daemon = setup.start();
-    let available = || daemon.health()["ffmpeg"]["available"] == true;
-    assert!(
-        eventually(Duration::from_secs(30), available),
-        "{}",
-        daemon.log()
-    );
-    daemon
-}
 
 #[test]
 fn every_kind_of_media() {
@@ -61,7 +41,7 @@ fn every_kind_of_media() {
         ("mpeg4_mp3.avi", "convert", "mpeg4", "mp3"),
     ];
     let names: Vec<&str> = table.iter().map(|row| row.0).collect();
-    let daemon = daemon(&names);
+    let daemon = Setup::new().media(&names).start_with_ffmpeg();
     for (name, play, video, audio) in table {
         let said = daemon.get(&format!("/api/playable/videos/{name}")).json();
         let codec = |kind: &str| said[kind]["codec"].as_str().unwrap_or_default().to_owned();
@@ -108,7 +88,7 @@ fn what_is_no_media_is_refused_and_reads_nothing_else() {
         return;
     }
     let names = ["empty.mp4", "text.mp4", "playlist.mp4"];
-    let daemon = daemon(&names);
+    let daemon = Setup::new().media(&names).start_with_ffmpeg();
     fs::write(daemon.setup().videos().join("secret.txt"), "secret").expect("a file");
     for name in names {
         for route in ["playable", "video-compatible"] {
@@ -148,7 +128,7 @@ fn a_film_on_drive_is_looked_into_once_and_cheaply() {
     ] {
         let fake = FakeDrive::start();
         fake.add(File::bytes(ID, name, mime, media::bytes(name)));
-        let daemon = ready(Setup::new().drive(&fake));
+        let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
         let url = format!("/api/playable/{ID}");
         let askers: Vec<_> = (0..8)
             .map(|_| {
@@ -170,8 +150,7 @@ fn a_film_on_drive_is_looked_into_once_and_cheaply() {
         let said = daemon.get(&url).json();
         assert_eq!(said["convert"], serde_json::Value::Null, "{said}");
         let daemon = daemon.restart();
-        let available = || daemon.health()["ffmpeg"]["available"] == true;
-        assert!(eventually(Duration::from_secs(30), available));
+        daemon.wait_for_ffmpeg();
         let again = daemon.get(&url).json();
         assert_eq!(again, said);
         assert_eq!(fake.media_requests().len(), 0, "{name}");
@@ -180,8 +159,7 @@ fn a_film_on_drive_is_looked_into_once_and_cheaply() {
             *file = File::bytes(ID, name, mime, media::bytes("h264_10bit.mkv"))
         });
         let daemon = daemon.restart();
-        let available = || daemon.health()["ffmpeg"]["available"] == true;
-        assert!(eventually(Duration::from_secs(30), available));
+        daemon.wait_for_ffmpeg();
         let changed = daemon.get(&url).json();
         assert_eq!(changed["play"], "convert", "{changed}");
         processes::assert_none_left(&daemon, &[], Duration::from_secs(10));
@@ -200,7 +178,7 @@ fn what_drive_refuses_is_said_in_its_words() {
         "video/x-matroska",
         media::bytes("h264_ac3.mkv"),
     ));
-    let daemon = ready(Setup::new().drive(&fake));
+    let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
     fake.on(Kind::Media)
         .does(Action::Refuse(Refusal::new(403, "downloadQuotaExceeded")));
     for route in ["playable", "video-compatible"] {

@@ -32,13 +32,6 @@ fn fake() -> FakeDrive {
     fake
 }
 
-fn ready(setup: Setup) -> Daemon {
-    let daemon = setup.start();
-    let available = || daemon.health()["ffmpeg"]["available"] == true;
-    assert!(eventually(Duration::from_secs(30), available));
-    daemon
-}
-
 fn ask(daemon: &Daemon, id: &str, headers: &[(&str, &str)]) -> Response {
     let mut all = vec![("Content-Length", "0")];
     all.extend_from_slice(headers);
@@ -113,7 +106,7 @@ fn a_film_with_broken_timestamps_is_mended_through_twenty_cuts() {
         .file(BROKEN)
         .times(20)
         .does(Action::Cut(40_000));
-    let daemon = ready(Setup::new().drive(&fake));
+    let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
     let missing = daemon.get(&format!("/api/repair-status/{BROKEN}"));
     assert_eq!(
         (missing.status(), missing.code()),
@@ -239,7 +232,7 @@ fn of_a_film_that_was_cut_short_all_that_is_there_is_saved() {
         }
         fake.add(File::bytes(id, name, "video/mp4", bytes));
     }
-    let daemon = ready(Setup::new().drive(&fake));
+    let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
     for (id, name) in [
         ("1CutFilmOnDrive", "truncated.mkv"),
         ("1CutMp4OnDrive", "truncated.mp4"),
@@ -275,7 +268,7 @@ fn of_a_film_that_was_cut_short_all_that_is_there_is_saved() {
 #[test]
 fn who_may_ask_and_what_is_refused() {
     let fake = fake();
-    let daemon = ready(Setup::new().drive(&fake));
+    let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
     let from_elsewhere = ask(&daemon, OTHER, &[("X-Forwarded-For", "192.168.1.9")]);
     assert_eq!(
         (from_elsewhere.status(), from_elsewhere.code()),
@@ -323,7 +316,10 @@ fn the_oldest_copies_make_room_and_a_limit_is_a_limit() {
     let size = media::bytes("h264_ac3.mkv").len();
     let limit = format!("\"{}B\"", size + size / 2);
     let limit = limit.replace('B', "");
-    let daemon = ready(Setup::new().drive(&fake).set("limits", "repaired", &limit));
+    let daemon = Setup::new()
+        .drive(&fake)
+        .set("limits", "repaired", &limit)
+        .start_with_ffmpeg();
     assert_eq!(ask(&daemon, OTHER, &[]).status(), 202);
     assert_eq!(ended(&daemon, OTHER)["status"], "completed");
     assert_eq!(ask(&daemon, BROKEN, &[]).status(), 202);
@@ -343,17 +339,19 @@ fn the_oldest_copies_make_room_and_a_limit_is_a_limit() {
     assert_eq!(ask(&daemon, OTHER, &[]).status(), 202);
     assert_eq!(ended(&daemon, OTHER)["status"], "completed");
 
-    let small = ready(Setup::new().drive(&fake).set("limits", "repaired", "1000"));
+    let small = Setup::new()
+        .drive(&fake)
+        .set("limits", "repaired", "1000")
+        .start_with_ffmpeg();
     let refused = ask(&small, OTHER, &[]);
     assert_eq!(
         (refused.status(), refused.code()),
         (507, "no_space".to_owned())
     );
-    let full = ready(
-        Setup::new()
-            .drive(&fake)
-            .set("limits", "free_space", "\"900000TiB\""),
-    );
+    let full = Setup::new()
+        .drive(&fake)
+        .set("limits", "free_space", "\"900000TiB\"")
+        .start_with_ffmpeg();
     let refused = ask(&full, OTHER, &[]);
     assert_eq!(
         (refused.status(), refused.code()),
@@ -380,7 +378,7 @@ fn a_job_waits_while_somebody_watches() {
     let setup = setup.set("ffmpeg", "ffmpeg", &format!("{path:?}"));
     // Four seconds: a pause is longer, and must not be taken for a program that hangs.
     let setup = setup.set("ffmpeg", "stalled", "4").drive(&fake);
-    let daemon = ready(setup);
+    let daemon = setup.start_with_ffmpeg();
     assert_eq!(ask(&daemon, OTHER, &[]).status(), 202);
     assert!(
         eventually(PATIENCE, || status(&daemon, OTHER)["progress"].as_f64()

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, Response};
-use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::daemon::{Daemon, Setup, eventually, names};
 use crate::support::media;
 
 const VERSION: (&str, &str) = ("Tus-Resumable", "1.0.0");
@@ -78,27 +78,9 @@ impl<'a> Tus<'a> {
     }
 }
 
-fn names(daemon: &Daemon) -> Vec<String> {
-    let entries = fs::read_dir(daemon.setup().videos()).expect("the folder of videos");
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
-}
-
 /// How an upload stands, as GET tells it.
 fn json(daemon: &Daemon, url: &str) -> serde_json::Value {
     Tus::new(daemon).ask("GET", url, &[], b"").json()
-}
-
-fn with_ffmpeg(daemon: &Daemon) {
-    let known = || daemon.health()["ffmpeg"]["available"] == true;
-    assert!(
-        eventually(Duration::from_secs(60), known),
-        "{}",
-        daemon.health()
-    );
 }
 
 #[test]
@@ -179,13 +161,13 @@ fn what_is_spoken_here() {
         tus.ask("DELETE", unknown, &[], b"").code(),
         "upload_not_found"
     );
-    assert!(names(&daemon).is_empty());
+    assert!(names(&daemon.setup().videos()).is_empty());
 }
 
 #[test]
 fn a_file_comes_in_pieces_and_is_there() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let tus = Tus::new(&daemon);
     let song = media::bytes("tone.mp3");
     let url = tus.create(song.len(), SONG);
@@ -235,18 +217,18 @@ fn a_file_comes_in_pieces_and_is_there() {
         (&201.into(), &"/videos/Film.mp3".into()),
         "{told}"
     );
-    assert_eq!(names(&daemon), ["Film.mp3"]);
+    assert_eq!(names(&daemon.setup().videos()), ["Film.mp3"]);
     assert_eq!(daemon.get("/videos/Film.mp3").body, song);
     // What became of it outlives the upload.
     assert_eq!(tus.ask("DELETE", &url, &[], b"").status(), 204);
     assert_eq!(tus.ask("HEAD", &url, &[], b"").status(), 404);
-    assert_eq!(names(&daemon), ["Film.mp3"]);
+    assert_eq!(names(&daemon.setup().videos()), ["Film.mp3"]);
 }
 
 #[test]
 fn a_file_comes_with_its_creation_and_is_judged_by_content() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let tus = Tus::new(&daemon);
     let song = media::bytes("tone.mp3");
     let length = song.len().to_string();
@@ -268,12 +250,12 @@ fn a_file_comes_with_its_creation_and_is_judged_by_content() {
     );
     let headers = [("Upload-Length", "0"), ("Upload-Metadata", TEXT)];
     assert_eq!(tus.ask("POST", "/api/uploads", &headers, b"").status(), 415);
-    assert_eq!(names(&daemon), ["Film.mp3"]);
+    assert_eq!(names(&daemon.setup().videos()), ["Film.mp3"]);
     // One that waits, and is given up.
     let url = tus.create(100, SONG);
-    assert_eq!(names(&daemon).len(), 2);
+    assert_eq!(names(&daemon.setup().videos()).len(), 2);
     assert_eq!(tus.ask("DELETE", &url, &[], b"").status(), 204);
-    assert_eq!(names(&daemon), ["Film.mp3"]);
+    assert_eq!(names(&daemon.setup().videos()), ["Film.mp3"]);
 }
 
 #[test]
@@ -342,7 +324,7 @@ fn one_writes_at_a_time_and_who_says_nothing_must_let_go() {
 #[test]
 fn what_a_broken_connection_brought_is_kept() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let tus = Tus::new(&daemon);
     let song = media::bytes("tone.mp3");
     let url = tus.create(song.len(), SONG);
@@ -368,7 +350,7 @@ fn what_a_broken_connection_brought_is_kept() {
 #[test]
 fn an_upload_survives_a_kill_of_the_daemon() {
     let mut daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     // Large enough that some of it is synced on the way; behind the music is nothing that matters.
     let mut song = media::bytes("tone.mp3");
     song.resize(song.len() + (80 << 20), 0);
@@ -399,11 +381,11 @@ fn an_upload_survives_a_kill_of_the_daemon() {
         at = known;
     }
     assert!(at > 32 << 20, "{at}: nothing was noted on the way");
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let tus = Tus::new(&daemon);
     let response = tus.patch(&url, at, &song[at..]);
     assert_eq!(response.status(), 204, "{}", response.text());
-    assert_eq!(names(&daemon), ["Film.mp3"]);
+    assert_eq!(names(&daemon.setup().videos()), ["Film.mp3"]);
     assert!(daemon.get("/videos/Film.mp3").body == song);
 }
 
@@ -422,7 +404,7 @@ fn an_upload_that_was_whole_at_a_kill_is_there_after_it() {
     let daemon = setup
         .set("ffmpeg", "ffprobe", &format!("{probe:?}"))
         .start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let song = media::bytes("tone.mp3");
     let tus = Tus::new(&daemon);
     let url = tus.create(song.len(), SONG);
@@ -432,11 +414,11 @@ fn an_upload_that_was_whole_at_a_kill_is_there_after_it() {
     assert!(eventually(Duration::from_secs(60), whole));
     let daemon = daemon.restart();
     fs::remove_file(hangs).expect("a file");
-    let there = || names(&daemon) == ["Film.mp3"];
+    let there = || names(&daemon.setup().videos()) == ["Film.mp3"];
     assert!(
         eventually(Duration::from_secs(60), there),
         "{:?}",
-        names(&daemon)
+        names(&daemon.setup().videos())
     );
     let told = json(&daemon, &url);
     assert_eq!(told["file"]["url"], "/videos/Film.mp3", "{told}");
@@ -462,9 +444,10 @@ fn an_upload_that_nobody_went_on_with_is_forgotten_with_its_bytes() {
     let daemon = daemon.restart();
     let alone = format!(".rill-upload-{}.part", id(&kept));
     assert!(
-        eventually(Duration::from_secs(30), || names(&daemon) == [&*alone]),
+        eventually(Duration::from_secs(30), || names(&daemon.setup().videos())
+            == [&*alone]),
         "{:?}",
-        names(&daemon)
+        names(&daemon.setup().videos())
     );
     assert_eq!(Tus::new(&daemon).offset(&kept), 400);
 }
@@ -487,7 +470,7 @@ fn open_uploads_are_bounded_and_promised_their_space() {
         (response.status(), response.code()),
         (503, "too_many_uploads".to_owned())
     );
-    assert_eq!(names(&daemon).len(), 64);
+    assert_eq!(names(&daemon.setup().videos()).len(), 64);
 }
 
 /// A Python with `tuspy`, in the target folder, so that it is made once.
@@ -566,7 +549,7 @@ fn tuspy_is_killed_and_goes_on() {
 
     let python = python();
     let mut daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let folder = tempfile::tempdir().expect("a folder");
     let mut song = media::bytes("tone.mp3");
     song.resize(song.len() + (12 << 20), 0);
@@ -603,7 +586,7 @@ fn tuspy_is_killed_and_goes_on() {
     // The daemon, killed under the client. Its port is another then, and the URL that the client keeps with it.
     let port = daemon.address.port().to_string();
     daemon = daemon.restart();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let kept = folder.path().join("urls.json");
     let urls = fs::read_to_string(&kept).expect("the URLs");
     let moved = urls.replace(
@@ -621,7 +604,7 @@ fn tuspy_is_killed_and_goes_on() {
         .and_then(|line| line.parse().ok())
         .expect("an offset");
     assert!(begin >= before, "{begin} after {before}");
-    assert_eq!(names(&daemon), ["Film é.mp3"]);
+    assert_eq!(names(&daemon.setup().videos()), ["Film é.mp3"]);
     assert!(daemon.get("/videos/Film%20%C3%A9.mp3").body == song);
 }
 
@@ -629,7 +612,7 @@ fn tuspy_is_killed_and_goes_on() {
 fn tuspy_sends_checksums() {
     let python = python();
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let folder = tempfile::tempdir().expect("a folder");
     let mut song = media::bytes("tone.mp3");
     song.resize(song.len() + (1 << 20), 0);

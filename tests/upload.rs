@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::browser::Browser;
 use crate::support::client::{Client, Response};
-use crate::support::daemon::{Daemon, Setup, eventually};
+use crate::support::daemon::{Daemon, Setup, eventually, names};
 use crate::support::media;
 
 /// A part of a form: the field, the file's name as it stands in the head, and its content.
@@ -77,29 +77,10 @@ fn files(daemon: &Daemon) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).expect("the folder of videos");
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
-}
-
-/// Waits until ffmpeg is known to be there: before, files are judged without it.
-fn with_ffmpeg(daemon: &Daemon) {
-    let known = || daemon.health()["ffmpeg"]["available"] == true;
-    assert!(
-        eventually(Duration::from_secs(60), known),
-        "{}",
-        daemon.health()
-    );
-}
-
 #[test]
 fn a_form_of_several_files_answers_each_by_itself() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let film = media::bytes("h264_aac.mp4");
     let last = media::bytes("h264_aac_last.mp4");
     let response = post(
@@ -178,7 +159,7 @@ fn a_form_of_several_files_answers_each_by_itself() {
 #[test]
 fn a_film_whose_index_is_at_its_end_becomes_one_whose_index_is_first() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let last = media::bytes("h264_aac_last.mp4");
     let response = put(&daemon, "Film.mp4", &last);
     assert_eq!(response.status(), 202, "{}", response.text());
@@ -204,7 +185,7 @@ fn a_kill_between_a_file_and_its_job_leaves_no_film_unconverted() {
     let mut daemon = setup.start();
     let film = media::bytes("h264_ac3.mkv");
     for blocked in [true, false] {
-        with_ffmpeg(&daemon);
+        daemon.wait_for_ffmpeg();
         let connection = rusqlite::Connection::open(&database).expect("the database");
         if blocked {
             // What is to be written of the job waits for this.
@@ -241,7 +222,7 @@ fn a_kill_between_a_file_and_its_job_leaves_no_film_unconverted() {
 #[test]
 fn one_file_is_answered_by_its_own_status() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let film = media::bytes("h264_aac.mp4");
     let response = post(&daemon, &form(&[("file", Some("a.mp4"), &film)]));
     assert_eq!(
@@ -274,7 +255,7 @@ fn one_file_is_answered_by_its_own_status() {
 #[test]
 fn what_browsers_do_not_play_becomes_a_job() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let film = media::bytes("h264_ac3.mkv");
     let response = post(&daemon, &form(&[("file", Some("Film.mkv"), &film)]));
     assert_eq!(response.status(), 202, "{}", response.text());
@@ -346,7 +327,7 @@ fn without_ffmpeg_what_plays_is_taken_and_the_rest_told_why_not() {
 #[test]
 fn put_takes_a_name_once() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     fs::create_dir(daemon.setup().videos().join("shows")).expect("a folder");
     let film = media::bytes("h264_aac.mp4");
     let response = put(&daemon, "F%C3%AAte.mp4", &film);
@@ -399,7 +380,7 @@ fn put_takes_a_name_once() {
 #[test]
 fn two_that_want_one_name_at_once_both_get_one() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let song = media::bytes("tone.mp3");
     let daemon = &daemon;
     let admin = daemon.admin();
@@ -707,7 +688,7 @@ fn what_a_kill_left_is_swept_at_the_next_start() {
 #[test]
 fn hostile_names_stay_inside() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let song = media::bytes("tone.mp3");
     let long = format!("{}.mp3", "n".repeat(300));
     let hostile = [
@@ -747,7 +728,7 @@ fn hostile_names_stay_inside() {
 #[test]
 fn a_boundary_may_be_cut_at_every_offset() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let content = b"1\n00:00:01,000 --> 00:00:02,000\nHello \r\n--XyZ\r--Xy\r\n--XyY\n";
     let whole = form(&[("f", Some("a.srt"), content), ("g", None, b"x")]);
     let admin = daemon.admin();
@@ -798,7 +779,7 @@ fn a_boundary_may_be_cut_at_every_offset() {
 #[test]
 fn two_gigabytes_pass_in_a_few_megabytes_of_memory() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     // An MP3 in front, then bytes that are none: the disk takes what it is given.
     let song = media::bytes("tone.mp3");
     let begin = &form(&[("f", Some("big.mp3"), &song)]);
@@ -836,7 +817,7 @@ fn two_gigabytes_pass_in_a_few_megabytes_of_memory() {
 #[test]
 fn curl_sends_files_both_ways() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let curl = |arguments: &[&str]| {
         let output = Command::new("curl")
             .args(["-sS", "-w", "\n%{http_code}", "-H"])
@@ -1013,7 +994,7 @@ fn base64(bytes: &[u8]) -> String {
 #[test]
 fn a_browser_sends_files_by_script() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let mut browser = browse(&daemon);
     let film = media::bytes("h264_aac.mp4");
     choose(
@@ -1067,7 +1048,7 @@ fn a_browser_goes_on_after_the_daemon_was_killed() {
     let daemon = Setup::new()
         .set("http", "listen", &format!("[\"{address}\"]"))
         .start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let mut browser = browse(&daemon);
     browser.call("Network.enable", serde_json::json!({}));
     let throttle = |browser: &mut Browser, bytes: i64| {
@@ -1118,7 +1099,7 @@ fn a_browser_goes_on_after_the_daemon_was_killed() {
 #[test]
 fn a_browser_sends_files_by_the_bare_form() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let mut browser = browse(&daemon);
     let film = media::bytes("h264_aac.mp4");
     choose(
@@ -1155,7 +1136,7 @@ fn a_browser_sends_files_by_the_bare_form() {
 #[test]
 fn a_reader_of_events_learns_of_a_new_video() {
     let daemon = Setup::new().start();
-    with_ffmpeg(&daemon);
+    daemon.wait_for_ffmpeg();
     let mut client: Client = daemon.client();
     client.ask("GET", "/api/events", &[]);
     assert_eq!(client.head().status, 200);

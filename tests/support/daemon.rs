@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::client::{self, Client, Response};
 use super::drive::FakeDrive;
+use super::media;
 
 /// How long the daemon may take to say where it listens; a loaded machine builds beside the tests.
 const START: Duration = Duration::from_secs(30);
@@ -128,6 +129,14 @@ impl Setup {
         self
     }
 
+    /// Adds media of [`media`](super::media) to the videos.
+    #[must_use]
+    pub fn media(self, names: &[&str]) -> Setup {
+        names
+            .iter()
+            .fold(self, |setup, name| setup.video(name, &media::bytes(name)))
+    }
+
     /// The temporary folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -215,6 +224,13 @@ impl Setup {
             .unwrap_or_else(|| panic!("{url:?} names an address"));
         daemon
     }
+
+    /// Starts it and waits until it knows its ffmpeg: before, files are judged without it.
+    pub fn start_with_ffmpeg(self) -> Daemon {
+        let daemon = self.start();
+        daemon.wait_for_ffmpeg();
+        daemon
+    }
 }
 
 impl Default for Setup {
@@ -281,6 +297,12 @@ impl Daemon {
     /// `/api/health`.
     pub fn health(&self) -> serde_json::Value {
         self.get("/api/health").json()
+    }
+
+    /// Waits until it knows its ffmpeg.
+    pub fn wait_for_ffmpeg(&self) {
+        let known = || self.health()["ffmpeg"]["available"] == true;
+        assert!(eventually(Duration::from_secs(60), known), "{}", self.log());
     }
 
     /// `http://ADDR:PORT` and `path`.
@@ -407,6 +429,19 @@ impl Drop for Daemon {
             let () = eprintln!("--- the daemon's log ---\n{}", self.log());
         }
     }
+}
+
+/// The names in a folder, hidden ones too, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut names: Vec<String> = entries
+        .map(|entry| {
+            let name = entry.expect("an entry").file_name();
+            name.to_string_lossy().into_owned()
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 /// Waits until `condition` holds; whether it did in time.
