@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use crate::error::Result;
 use crate::http::{Body, Bytes, Entity, Request, Response, StatusCode};
 use crate::web;
+use crate::web::asset::{self, Asset};
 
 /// For what is named by its content: a year, and never asked again (RFC 8246).
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -12,35 +13,38 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// For what is not: a day.
 const A_DAY: &str = "public, max-age=86400";
 
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
 pub(super) async fn style(request: &Request) -> Result<Response> {
-    static STYLE: LazyLock<Arc<Bytes>> =
-        LazyLock::new(|| Arc::new(Bytes::new(web::style::SHEET.as_bytes().to_vec())));
-    // An old page's link to an older sheet gets the present one, and must not keep it under that name.
-    let named = super::query(request, "v").is_some_and(|hash| hash == web::style::hash());
-    let keep = if named { FOR_EVER } else { "no-cache" };
-    Entity::bytes(STYLE.clone(), "text/css; charset=utf-8")
-        .header("cache-control", keep)
-        .respond(request)
-        .await
+    static STYLE: LazyLock<Arc<Bytes>> = LazyLock::new(|| bytes(&asset::STYLE));
+    named(request, &asset::STYLE, &STYLE, "text/css; charset=utf-8").await
 }
 
 pub(super) async fn player(request: &Request) -> Result<Response> {
-    static SCRIPT: LazyLock<Arc<Bytes>> =
-        LazyLock::new(|| Arc::new(Bytes::new(web::player::SCRIPT.as_bytes().to_vec())));
-    let named = super::query(request, "v").is_some_and(|hash| hash == web::player::hash());
-    let keep = if named { FOR_EVER } else { "no-cache" };
-    Entity::bytes(SCRIPT.clone(), "text/javascript; charset=utf-8")
-        .header("cache-control", keep)
-        .respond(request)
-        .await
+    static SCRIPT: LazyLock<Arc<Bytes>> = LazyLock::new(|| bytes(&asset::PLAYER));
+    named(request, &asset::PLAYER, &SCRIPT, JAVASCRIPT).await
 }
 
 pub(super) async fn upload(request: &Request) -> Result<Response> {
-    static SCRIPT: LazyLock<Arc<Bytes>> =
-        LazyLock::new(|| Arc::new(Bytes::new(web::upload::SCRIPT.as_bytes().to_vec())));
-    let named = super::query(request, "v").is_some_and(|hash| hash == web::upload::hash());
-    let keep = if named { FOR_EVER } else { "no-cache" };
-    Entity::bytes(SCRIPT.clone(), "text/javascript; charset=utf-8")
+    static SCRIPT: LazyLock<Arc<Bytes>> = LazyLock::new(|| bytes(&asset::UPLOAD));
+    named(request, &asset::UPLOAD, &SCRIPT, JAVASCRIPT).await
+}
+
+fn bytes(asset: &Asset) -> Arc<Bytes> {
+    Arc::new(Bytes::new(asset.text.as_bytes().to_vec()))
+}
+
+/// An asset under the address that pages give it. An old page's link to an older one gets the present one, and must not
+/// keep it under that name.
+async fn named(
+    request: &Request,
+    asset: &Asset,
+    bytes: &Arc<Bytes>,
+    media_type: &'static str,
+) -> Result<Response> {
+    let present = super::query(request, "v").is_some_and(|hash| hash == asset.hash);
+    let keep = if present { FOR_EVER } else { "no-cache" };
+    Entity::bytes(bytes.clone(), media_type)
         .header("cache-control", keep)
         .respond(request)
         .await

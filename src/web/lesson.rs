@@ -2,7 +2,8 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::web::{Track, figure, player, style};
+use crate::web::asset::{PLAYER, STYLE};
+use crate::web::{Track, figure};
 
 /// What the page shows.
 #[derive(Clone, Debug)]
@@ -49,13 +50,13 @@ pub fn lesson(lesson: &Lesson) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="dark";
                 title { (lesson.title) " - rill" }
-                link rel="stylesheet" href=(style::url());
+                link rel="stylesheet" href=(STYLE.url());
                 link rel="icon" href="/favicon.ico";
             }
             body {
                 main { (content(lesson)) }
                 @if lesson.media.is_some() {
-                    script src=(player::url()) {}
+                    script src=(PLAYER.url()) {}
                 }
             }
         }

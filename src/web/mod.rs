@@ -1,19 +1,17 @@
-//! What a person sees: pages written by the server, one style sheet, and one script that remembers positions.
+//! What a person sees: pages written by the server, one style sheet, and two scripts that nothing depends on.
 //!
 //! They are made for a television three metres away and its remote control, and for a phone: every thing to do is
 //! a link or a button, one of them has the focus when the page opens, and each view has its own URL, so that the
-//! remote's Back key leads where it should. Engines go back to 2014: see `style`.
+//! remote's Back key leads where it should. Engines go back to 2014: see `asset`.
 //! What a page says comes in as plain values; nothing here asks the disk or Google.
 
-mod asset;
+pub mod asset;
 mod courses;
 pub mod figure;
 pub mod icon;
 mod index;
 mod lesson;
 mod list;
-pub mod player;
-pub mod style;
 pub mod upload;
 pub mod url;
 mod watch;
@@ -87,7 +85,7 @@ fn page_again(title: &str, again: Option<u32>, content: Markup) -> String {
                     meta http-equiv="refresh" content=(again);
                 }
                 title { (title) " - rill" }
-                link rel="stylesheet" href=(style::url());
+                link rel="stylesheet" href=(asset::STYLE.url());
                 link rel="icon" href="/favicon.ico";
             }
             body {

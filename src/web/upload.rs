@@ -1,19 +1,9 @@
 //! The pages of uploads, and of what the admin changes: forms that work without a script.
 
-use std::sync::LazyLock;
-
 use maud::html;
 
-use crate::web::{asset, page};
-
-/// What the page of uploads runs: progress, several files, drag and drop, and going on after a break.
-pub const SCRIPT: &str = include_str!("upload.js");
-
-/// The hash of the script, in hex.
-pub fn hash() -> &'static str {
-    static HASH: LazyLock<String> = LazyLock::new(|| asset::hash(SCRIPT));
-    &HASH
-}
+use crate::web::asset::UPLOAD;
+use crate::web::page;
 
 /// A file of a form, as the page after it tells of it.
 #[derive(Clone, Debug)]
@@ -41,7 +31,7 @@ pub fn upload(limit: &str) -> String {
             ul #sending .list {}
             p.facts { "Keep this page open until everything is sent. Subtitles belong to the film whose name they bear." }
             p { a.button href="/" { "Back to the list" } }
-            script src={ "/upload.js?v=" (hash()) } {}
+            script src=(UPLOAD.url()) {}
         },
     )
 }
@@ -117,27 +107,6 @@ pub fn rename(stem: &str, action: &str, back: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn engines_of_2014_read_every_line() {
-        for word in [
-            "=>",
-            "`",
-            "let ",
-            "const ",
-            "fetch(",
-            "Promise",
-            "async ",
-            "class ",
-            "...",
-            "?.",
-            "??",
-            ".includes(",
-            "URLSearchParams",
-        ] {
-            assert!(!SCRIPT.contains(word), "{word}");
-        }
-    }
 
     #[test]
     fn names_are_only_ever_text() {
