@@ -19,6 +19,8 @@ use super::media;
 /// How long the daemon may take to say where it listens; a loaded machine builds beside the tests.
 const START: Duration = Duration::from_secs(30);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rill");
+
 /// What runs programs of the tests' own architecture on a PC, as `.cargo/config.toml` has it for the tests themselves.
 const EMULATOR: Option<&str> = if cfg!(target_arch = "aarch64") {
     Some("qemu-aarch64-static")
@@ -28,19 +30,27 @@ const EMULATOR: Option<&str> = if cfg!(target_arch = "aarch64") {
     None
 };
 
-/// The command `rill`. Where the kernel does not run it by itself (tests as ARM programs on a PC without binfmt_misc),
-/// the emulator does that runs this test.
-pub fn program() -> Command {
-    const PROGRAM: &str = env!("CARGO_BIN_EXE_rill");
+/// The emulator that runs the program, where the kernel does not run it by itself: tests as ARM programs on a PC without
+/// binfmt_misc.
+fn emulator() -> Option<&'static str> {
     static FOREIGN: OnceLock<Option<&str>> = OnceLock::new();
-    let foreign = FOREIGN.get_or_init(|| {
+    *FOREIGN.get_or_init(|| {
         EMULATOR.filter(|_| {
             // The C library hands to a shell what the kernel does not know.
             let run = Command::new(PROGRAM).arg("--version").output();
             !run.is_ok_and(|output| output.stdout.starts_with(b"rill "))
         })
-    });
-    match foreign {
+    })
+}
+
+/// Whether an emulator runs the program: its memory and its processor time are the emulator's, and say nothing.
+pub fn emulated() -> bool {
+    emulator().is_some()
+}
+
+/// The command `rill`.
+pub fn program() -> Command {
+    match emulator() {
         Some(emulator) => {
             let mut command = Command::new(emulator);
             command.args(["-L", "/", PROGRAM]);
@@ -341,14 +351,21 @@ impl Daemon {
             .unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
-    /// Resident memory, in bytes.
+    /// Resident memory, in bytes; 0 of one that is [`emulated`].
     pub fn rss(&self) -> u64 {
-        self.proc_line("status", "VmRSS") * 1024
+        self.memory("VmRSS")
     }
 
-    /// The most that was ever resident, in bytes.
+    /// The most that was ever resident, in bytes; 0 of one that is [`emulated`].
     pub fn peak_rss(&self) -> u64 {
-        self.proc_line("status", "VmHWM") * 1024
+        self.memory("VmHWM")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
+        match emulated() {
+            true => 0,
+            false => self.proc_line("status", name) * 1024,
+        }
     }
 
     /// Threads.
