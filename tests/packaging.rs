@@ -304,6 +304,16 @@ fn a_purge_knows_the_names_of_the_state() {
     }
 }
 
+/// A socket that is disabled stays so, though the service wants those that are not.
+#[test]
+fn a_socket_that_is_disabled_is_not_started_by_the_service() {
+    let service = file("systemd/rill.service");
+    assert!(!service.lines().any(|line| line.starts_with("Wants=")));
+    for socket in ["systemd/rill.socket", "systemd/rill-http.socket"] {
+        assert!(file(socket).contains("\nWantedBy=sockets.target rill.service\n"));
+    }
+}
+
 /// What systemd says of the service's exposure, offline; the score that the README states.
 #[test]
 fn the_sandbox_scores_well() {
