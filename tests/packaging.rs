@@ -304,6 +304,70 @@ fn a_purge_knows_the_names_of_the_state() {
     }
 }
 
+/// Whether these programs are there.
+fn are_there(programs: &[&str]) -> bool {
+    let there = |program: &&str| {
+        let found = Command::new("sh")
+            .args(["-c", "command -v \"$1\"", "sh", program])
+            .output();
+        found.is_ok_and(|output| output.status.success())
+    };
+    programs.iter().all(there)
+}
+
+/// Every file of a folder, in order.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| (path.clone(), fs::read(path).expect("a file")))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_repository_stays_whole_when_its_key_is_not_there() {
+    if !are_there(&["gpg", "apt-ftparchive", "dpkg-deb"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let tree = folder.path().join("tree/DEBIAN");
+    fs::create_dir_all(&tree).expect("made");
+    fs::write(
+        tree.join("control"),
+        "Package: rill\nVersion: 1\nArchitecture: all\nMaintainer: x <x@rill.invalid>\nDescription: x\n",
+    )
+    .expect("written");
+    output(
+        Command::new("dpkg-deb")
+            .args(["--root-owner-group", "--build", "tree", "rill_1_all.deb"])
+            .current_dir(folder.path()),
+    );
+    let publish = |key: &[&str]| {
+        Command::new(root().join("packaging/repository"))
+            .arg("web space/debian")
+            .args(key)
+            .env("RILL_PACKAGES", folder.path())
+            .env("GNUPGHOME", folder.path().join("web space/debian.key"))
+            .current_dir(folder.path())
+            .output()
+            .expect("it starts")
+    };
+    let made = publish(&[]);
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    let published = folder.path().join("web space/debian");
+    let before = contents(&published);
+    assert_eq!(before.len(), 7, "{before:?}");
+    let refused = publish(&["nobody@rill.invalid"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no secret key nobody@rill.invalid"));
+    assert_eq!(contents(&published), before);
+    let beside = fs::read_dir(folder.path().join("web space")).expect("a folder");
+    assert_eq!(beside.count(), 2);
+}
+
 /// A socket that is disabled stays so, though the service wants those that are not.
 #[test]
 fn a_socket_that_is_disabled_is_not_started_by_the_service() {
