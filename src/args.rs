@@ -72,7 +72,7 @@ Exit status:
   78  the configuration is wrong
 
 Environment:
-  RILL_LOG         error, warn, info, debug or trace [default: info]
+  RILL_LOG         error, warn, info, debug or trace [default: info; with check: error]
   HOST, PORT, GOOGLE_SERVICE_ACCOUNT_FILE, GOOGLE_SERVICE_ACCOUNT_JSON, FFMPEG_PATH and
   MAX_PROGRESS_BYTES win over the configuration file.
 

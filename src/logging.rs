@@ -24,13 +24,13 @@ enum Reader {
     Person,
 }
 
-/// Starts logging to stderr: `RILL_LOG`, else `RUST_LOG`, else `info`. A second call does nothing.
-pub fn start() {
+/// Starts logging to stderr: `RILL_LOG`, else `RUST_LOG`, else `unless_told`. A second call does nothing.
+pub fn start(unless_told: &str) {
     let reader = reader();
     let filter = ["RILL_LOG", "RUST_LOG"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .unwrap_or_else(|| "info".to_owned());
+        .unwrap_or_else(|| unless_told.to_owned());
     let filtered = env_logger::Builder::new()
         .parse_filters(&filter)
         .format(move |out, record| {

@@ -23,7 +23,12 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    logging::start();
+    // The report of a check says it all.
+    logging::start(if matches!(command, Command::Check(_)) {
+        "error"
+    } else {
+        "info"
+    });
     match run(command) {
         Ok(code) => code,
         Err(error) => {

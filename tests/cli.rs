@@ -208,6 +208,8 @@ fn check_without_drive() {
         .command(&["check"])
         .output()
         .expect("the program starts");
+    // The report is all that it says.
+    assert_eq!(text(&output.stderr), "");
     let lines = text(&output.stdout);
     let line = |part: &str| {
         let found = lines

@@ -206,7 +206,7 @@ fn read(path: &Path, asked_for: bool) -> Result<String> {
         }
         Err(error) => {
             return Err(wrong(format!(
-                "the configuration cannot be opened ({error}); make it readable for the user rill runs as"
+                "the configuration cannot be opened ({error}); run this as root (sudo), or make it readable for the user rill runs as"
             )));
         }
     };

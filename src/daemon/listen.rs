@@ -36,11 +36,16 @@ pub(super) async fn sockets(
             "listen",
             "http.listen is empty and systemd handed over no socket; name an address, such as \"[::]:8080\", or start rill.socket",
         )),
-        _ => Ok(sockets),
+        first_error => {
+            if let Some(error) = first_error {
+                log::warn!("{}", error.chain());
+            }
+            Ok(sockets)
+        }
     }
 }
 
-/// Keeps the first error, which names what a person wrote first, and logs each.
+/// Keeps the first error, which names what a person wrote first, and logs the others.
 fn put(first: &mut Option<Error>, error: Error) {
     if first.is_none() {
         *first = Some(error);

@@ -198,7 +198,9 @@ impl Admin {
     fn refused(&self, verb: &str, error: io::Error) -> Error {
         let path = self.path.display();
         let remedy = match error.kind() {
-            io::ErrorKind::PermissionDenied => "run this as root (sudo)",
+            io::ErrorKind::PermissionDenied => {
+                "run this as root (sudo), or make it and its folder rill's (sudo chown rill:)"
+            }
             io::ErrorKind::InvalidData => "replace it with `rill token --new`",
             io::ErrorKind::NotFound => "make the state folder, or name another one as state.dir",
             io::ErrorKind::StorageFull => "free some space on its disk",
