@@ -182,7 +182,13 @@ fn bash_completes_commands_options_and_files() {
     assert_eq!(completed("rill token --"), ["--config", "--help", "--new"]);
     assert_eq!(completed("rill scan --f"), ["--full"]);
     assert_eq!(completed("rill serve --config rill.to"), ["rill.toml"]);
+    assert_eq!(
+        completed("rill serve --config ="),
+        completed("rill serve --config ")
+    );
+    assert_eq!(completed("rill serve --config = rill.to"), ["rill.toml"]);
     assert_eq!(completed("rill --config x ch"), ["check"]);
+    assert_eq!(completed("rill --config = x ch"), ["check"]);
     assert!(completed("rill nonsense ").is_empty());
     // Nothing that --help does not know, and everything it does.
     let script = file("packaging/rill.bash-completion");
