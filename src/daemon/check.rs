@@ -46,7 +46,7 @@ pub fn run(config: &Config, file: Option<&Path>) -> bool {
         };
         report.line("configuration", Finding::Works(source));
         if rustix::process::geteuid().is_root() {
-            report.line("user", Finding::Absent("this is root, who may do everything; `sudo -u rill rill check` sees what the service sees".to_owned()));
+            report.line("user", Finding::Absent("this is root, who may do everything; `sudo -u rill rill check` has the service's rights, though not its sandbox (README.Debian)".to_owned()));
         }
         report.line("drive", drive(config).await);
         let programs = Programs::new(&config.ffmpeg);

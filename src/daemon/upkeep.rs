@@ -1,6 +1,7 @@
 //! What the daemon looks after while it serves: the folders, the token and the programs that were
 //! missing and may appear, and the line that `systemctl status` shows.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -68,8 +69,14 @@ impl Folders {
             let mut missing = Vec::new();
             for (name, path) in wanted {
                 if let Err(error) = store::folder(&path) {
+                    let remedy = match error.kind() {
+                        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                            "; give it to rill's user, and let the service get there (README.Debian has the drop-in)"
+                        }
+                        _ => "",
+                    };
                     let sentence = format!(
-                        "the {name} folder {} cannot be made ({error})",
+                        "the {name} folder {} cannot be made ({error}){remedy}",
                         path.display()
                     );
                     missing.push((name, sentence));

@@ -229,7 +229,7 @@ fn refusal(error: Errno) -> Error {
         Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::new(
             ErrorKind::Forbidden,
             "not_writable",
-            "rill may not change this folder; give it to rill's user, and make its disk writable.",
+            "rill may not change this folder; give it to rill's user, and make its disk writable, for the service as well (ReadWritePaths= in README.Debian).",
         )
         .because(io::Error::from(error)),
         Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG => not_found(),

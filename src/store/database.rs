@@ -403,7 +403,9 @@ impl Database {
         let remedy = match error.kind() {
             io::ErrorKind::NotFound => "make the state folder, or name another one as state.dir",
             io::ErrorKind::PermissionDenied => "give the folder to rill's user",
-            io::ErrorKind::ReadOnlyFilesystem => "make its disk writable",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "make its disk writable, for the service as well (ReadWritePaths= in README.Debian)"
+            }
             _ => "look after its disk",
         };
         unavailable(&format!(

@@ -113,7 +113,7 @@ pub fn write_failed(error: std::io::Error) -> Error {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::new(
             Kind::Unavailable,
             "videos_missing",
-            "rill may not write into the video folder; give it to rill's user, and make its disk writable.",
+            "rill may not write into the video folder; give it to rill's user, and make its disk writable, for the service as well (ReadWritePaths= in README.Debian).",
         )
         .because(error),
         ErrorKind::NotFound | ErrorKind::NotADirectory => Error::new(

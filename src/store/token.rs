@@ -201,6 +201,9 @@ impl Admin {
             io::ErrorKind::PermissionDenied => {
                 "run this as root (sudo), or make it and its folder rill's (sudo chown rill:)"
             }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "make its disk writable, for the service as well (ReadWritePaths= in README.Debian)"
+            }
             io::ErrorKind::InvalidData => "replace it with `rill token --new`",
             io::ErrorKind::NotFound => "make the state folder, or name another one as state.dir",
             io::ErrorKind::StorageFull => "free some space on its disk",
