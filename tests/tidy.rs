@@ -285,6 +285,29 @@ fn the_project_speaks_of_itself_only() {
     );
 }
 
+#[test]
+fn no_file_holds_two_sides_of_a_merge() {
+    let mut files: Vec<PathBuf> = ["README.md", "CHANGELOG.md", "Cargo.toml", "Cross.toml"]
+        .iter()
+        .map(|name| root().join(name))
+        .collect();
+    for folder in ["src", "tests", "examples", "packaging", "systemd"] {
+        files.extend(sources(folder, ""));
+    }
+    let marks = ["<", ">"].map(|mark| mark.repeat(7) + " ");
+    let torn = |file: &&PathBuf| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let mut lines = text.lines();
+        lines.any(|line| marks.iter().any(|mark| line.starts_with(mark)))
+    };
+    let faults: Vec<String> = files
+        .iter()
+        .filter(torn)
+        .map(|file| file.display().to_string())
+        .collect();
+    report("a merge is over when it is committed", &faults);
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
