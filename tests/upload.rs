@@ -1030,8 +1030,6 @@ const DROP: &str = r"(() => {
         if (name == 'Upload-Offset') window.offsets.push(Number(value));
         return set.call(this, name, value);
     };
-    // Nobody is there to be asked whether the page may go.
-    window.addEventListener('beforeunload', event => event.stopImmediatePropagation(), true);
     const song = Uint8Array.from(atob('SONG'), c => c.charCodeAt(0));
     const file = new File([song, new Uint8Array(SIZE)], 'One.mp3', { lastModified: 1 });
     const dropped = new DataTransfer();
@@ -1039,32 +1037,29 @@ const DROP: &str = r"(() => {
     document.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true, cancelable: true }));
 })()";
 
-#[test]
-fn a_browser_goes_on_after_the_daemon_was_killed() {
-    // The page stays, so the address must.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
-    let daemon = Setup::new()
-        .set("http", "listen", &format!("[\"{address}\"]"))
-        .start();
-    daemon.wait_for_ffmpeg();
-    let mut browser = browse(&daemon);
+/// Bytes of silence behind the song that is dropped: more than is kept between two syncs.
+const SILENCE: u64 = 72 << 20;
+
+fn drop_song(browser: &mut Browser) {
+    let script = DROP
+        .replace("SONG", &base64(&media::bytes("tone.mp3")))
+        .replace("SIZE", &SILENCE.to_string());
+    browser.evaluate(&script);
+}
+
+/// How many bytes a second the browser may send; all it can when that is -1.
+fn throttle(browser: &mut Browser, bytes: i64) {
+    browser.call(
+        "Network.emulateNetworkConditions",
+        serde_json::json!({"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes}),
+    );
+}
+
+/// Drops the song, and waits until most of it is sent.
+fn send_most(browser: &mut Browser) {
     browser.call("Network.enable", serde_json::json!({}));
-    let throttle = |browser: &mut Browser, bytes: i64| {
-        browser.call(
-            "Network.emulateNetworkConditions",
-            serde_json::json!({"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes}),
-        );
-    };
-    let song = media::bytes("tone.mp3");
-    // More than is kept between two syncs.
-    let size = 72 << 20;
-    throttle(&mut browser, 12 << 20);
-    let drops = DROP
-        .replace("SONG", &base64(&song))
-        .replace("SIZE", &size.to_string());
-    browser.evaluate(&drops);
+    throttle(browser, 12 << 20);
+    drop_song(browser);
     let mut seen = Vec::new();
     let mut far = || {
         let at = browser.evaluate("(document.querySelector('#sending progress') || {}).value || 0");
@@ -1079,8 +1074,11 @@ fn a_browser_goes_on_after_the_daemon_was_killed() {
         seen.len() > 3 && seen.is_sorted(),
         "the bar does not move: {seen:?}"
     );
-    let daemon = daemon.restart();
-    throttle(&mut browser, -1);
+}
+
+/// Waits until the song is there, whole; where each request to it said that its bytes belong.
+fn sent(browser: &mut Browser, daemon: &Daemon) -> Vec<u64> {
+    throttle(browser, -1);
     let status = "(document.querySelector('#sending [data-status]') || document.body).getAttribute('data-status')";
     assert!(
         eventually(Duration::from_secs(120), || browser.evaluate(status)
@@ -1088,12 +1086,40 @@ fn a_browser_goes_on_after_the_daemon_was_killed() {
         "{}",
         browser.evaluate("document.body.innerText")
     );
-    let offsets: Vec<u64> =
-        serde_json::from_value(browser.evaluate("window.offsets")).expect("numbers");
+    assert_eq!(names(&daemon.setup().videos()), ["One.mp3"]);
+    let length = fs::metadata(daemon.setup().videos().join("One.mp3")).map_or(0, |file| file.len());
+    assert_eq!(length, media::bytes("tone.mp3").len() as u64 + SILENCE);
+    serde_json::from_value(browser.evaluate("window.offsets")).expect("numbers")
+}
+
+#[test]
+fn a_browser_goes_on_after_the_daemon_was_killed() {
+    // The page stays, so the address must.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let daemon = Setup::new()
+        .set("http", "listen", &format!("[\"{address}\"]"))
+        .start_with_ffmpeg();
+    let mut browser = browse(&daemon);
+    send_most(&mut browser);
+    let daemon = daemon.restart();
+    let offsets = sent(&mut browser, &daemon);
     let last = offsets.last().copied().unwrap_or_default();
     assert!(last > 16 << 20, "it began anew: {offsets:?}");
-    let length = fs::metadata(daemon.setup().videos().join("One.mp3")).map_or(0, |file| file.len());
-    assert_eq!(length, song.len() as u64 + size);
+}
+
+#[test]
+fn a_page_that_was_closed_goes_on_where_it_was_when_the_file_is_chosen_again() {
+    let daemon = Setup::new().start_with_ffmpeg();
+    let mut browser = browse(&daemon);
+    send_most(&mut browser);
+    browser.call("Page.enable", serde_json::json!({}));
+    browser.open(&daemon.url("/"));
+    browser.open(&daemon.url("/upload"));
+    drop_song(&mut browser);
+    let offsets = sent(&mut browser, &daemon);
+    assert!(offsets[0] > 16 << 20, "it began anew: {offsets:?}");
 }
 
 #[test]

@@ -129,11 +129,7 @@ impl Browser {
     fn ask(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.last += 1;
         let id = self.last;
-        let mut message = json!({ "id": id, "method": method, "params": parameters });
-        if !self.session.is_empty() {
-            message["sessionId"] = json!(self.session);
-        }
-        send(self.socket.get_mut(), 1, message.to_string().as_bytes()).expect("Chromium reads");
+        self.say(id, method, parameters);
         loop {
             let text = receive(&mut self.socket)
                 .unwrap_or_else(|error| panic!("no answer to {method}: {error}"));
@@ -144,7 +140,21 @@ impl Browser {
                     None => Ok(answer["result"].clone()),
                 };
             }
+            // A page that asks whether it may be left (told of after `Page.enable`) waits for a word, and all else for it.
+            if answer["method"] == "Page.javascriptDialogOpening" {
+                self.last += 1;
+                let accept = json!({ "accept": true });
+                self.say(self.last, "Page.handleJavaScriptDialog", accept);
+            }
         }
+    }
+
+    fn say(&mut self, id: u64, method: &str, parameters: Value) {
+        let mut message = json!({ "id": id, "method": method, "params": parameters });
+        if !self.session.is_empty() {
+            message["sessionId"] = json!(self.session);
+        }
+        send(self.socket.get_mut(), 1, message.to_string().as_bytes()).expect("Chromium reads");
     }
 }
 
