@@ -152,8 +152,13 @@ fn a_matroska_film_becomes_an_mp4_with_its_subtitles_beside_it() {
         (&done["progress"], &done["attempts"]),
         (&1.0.into(), &1.into())
     );
-    // The original is gone, and nothing is left half made.
+    // The original is gone, and nothing is left half made; who still looks at its page comes to the new one's.
     assert_eq!(names(&folder), ["Film.en.vtt", "Film.fr.vtt", "Film.mp4"]);
+    let led = daemon.get("/video/a%20film/Film.mkv");
+    assert_eq!(
+        (led.status(), led.header("location")),
+        (303, Some("/video/a%20film/Film.mp4"))
+    );
     let film = folder.join("Film.mp4");
     assert!(boxes(&film).starts_with("ftyp moov"), "{}", boxes(&film));
     assert_eq!(probed(&film, "stream=codec_name"), ["h264", "aac"]);
@@ -364,6 +369,43 @@ fn programs_that_misbehave_are_ended_and_leave_nothing() {
         assert_eq!(names(&daemon.setup().videos()), ["a.mkv"], "{name}");
         assert_nothing_left(&daemon, name);
     }
+}
+
+#[test]
+fn the_page_of_a_film_says_how_its_conversion_stands() {
+    let setup = with_film("a.mkv", "hevc_aac.mkv").video("b.mkv", &media::bytes("silent.mkv"));
+    let stop = setup.path().join("stop");
+    let body = format!(
+        "while [ ! -e {} ]; do sleep 0.1; done; exit 1",
+        stop.display()
+    );
+    let daemon = with_fake(setup, &body).start_with_ffmpeg();
+    let page = |of: &str| daemon.get(&format!("/video/{of}")).text();
+    let button = "action=\"/api/convert/videos/a.mkv\"";
+    let before = page("a.mkv?compatible=1");
+    assert!(
+        before.contains(button) && !before.contains("Look again"),
+        "{before}"
+    );
+    let first = convert(&daemon, "a.mkv");
+    let second = convert(&daemon, "b.mkv");
+    assert!(eventually(PATIENCE, || job(&daemon, first)["state"] == "running"));
+    let (runs, waits) = (page("a.mkv?compatible=1"), page("b.mkv"));
+    assert!(
+        runs.contains("It is being converted") && runs.contains("href=\"/video/a.mkv\""),
+        "{runs}"
+    );
+    assert!(!runs.contains(button), "asked for twice: {runs}");
+    assert!(waits.contains("It waits to be converted"), "{waits}");
+    std::fs::write(&stop, "").expect("a file");
+    ended(&daemon, first);
+    ended(&daemon, second);
+    let failed = page("a.mkv");
+    assert!(
+        failed.contains("It could not be converted. ")
+            && failed.contains("href=\"/video/a.mkv?compatible=reencode\""),
+        "{failed}"
+    );
 }
 
 #[test]

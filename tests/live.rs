@@ -729,6 +729,16 @@ fn pages_lead_to_a_version_that_plays() {
         converts.contains("action=\"/api/convert/videos/hevc_aac.mkv\""),
         "{converts}"
     );
+    // Nothing plays there: the first thing to do has the focus, and none leads to where one is.
+    assert!(
+        converts.contains("<button type=\"submit\" autofocus>Convert it</button>"),
+        "{converts}"
+    );
+    assert_eq!(converts.matches(" autofocus").count(), 1, "{converts}");
+    assert!(
+        !converts.contains("href=\"/video/hevc_aac.mkv?compatible=1\""),
+        "{converts}"
+    );
     let reencodes = page("hevc_aac.mkv", "?compatible=reencode");
     assert!(
         reencodes.contains(&format!("{}?mode=reencode", url("hevc_aac.mkv"))),

@@ -9,11 +9,12 @@ use smol::Timer;
 use crate::drive::{Child, Drive, FileId, Metadata, Status};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Request, Response, StatusCode};
+use crate::jobs::job::{self, Job, State};
 use crate::media::folder::{Item, Listing};
 use crate::media::kind;
 use crate::media::language;
 use crate::media::path::MediaPath;
-use crate::routes::{App, Target, answer, compatible, drive, repair};
+use crate::routes::{App, Target, answer, compatible, drive, repair, see_other};
 use crate::sys::executor;
 use crate::web::{self, figure, url};
 
@@ -100,9 +101,16 @@ pub(super) async fn home(app: &App, request: &Request) -> Result<Response> {
 
 /// Plays a local file.
 pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
+    let converted = app.queue.latest(&job::Kind::Convert(path.clone()));
     // Asked of the disk and not of the list, which may be some seconds old.
-    app.videos.open(path).await?;
+    let there = app.videos.open(path).await;
     let listing = app.videos.list().await;
+    if let Err(error) = there {
+        return match converted.and_then(|job| result(&listing, path, &job)) {
+            Some(result) => Ok(see_other(url::video_page(&result))),
+            None => Err(error),
+        };
+    }
     let position = listing.position(path);
     let neighbour = |at: Option<usize>| {
         let item: &Item = listing.items.get(at?)?;
@@ -112,12 +120,18 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
         ))
     };
     let kind = kind::of_name(path.name());
+    let mut compatible = compatible::choice(app, request, &Target::Video(path.clone()), kind).await;
+    if let Some(compatible) = &mut compatible
+        && converted.as_ref().is_some_and(|job| !job.state.is_final())
+    {
+        compatible.job = None;
+    }
     let markup = web::watch(&web::Watch {
         title: figure::title(&path.name_text()),
         kind,
         source: url::video(path),
         content_type: kind::by_name(path.name()).to_owned(),
-        compatible: compatible::choice(app, request, &Target::Video(path.clone()), kind).await,
+        compatible,
         tracks: local_tracks(&listing, path, request),
         back: position.map_or("/".to_owned(), |at| url::home(at / web::PER_PAGE + 1)),
         previous: neighbour(position.and_then(|at| at.checked_sub(1))),
@@ -129,13 +143,64 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
                 None,
             )
         }),
-        notice: None,
+        notice: converted.and_then(|job| conversion(path, &job)),
         change: app.access().is_admin(request).then(|| web::Change {
             rename: url::rename(path),
             delete: url::delete(path),
         }),
     });
     Ok(answer::page(StatusCode::Ok, markup))
+}
+
+/// What became of a film that was converted and is no more: who waited for it is led there. The result has the name of
+/// the film, or one after it where that was taken, which only its length tells from the file that took it.
+fn result(listing: &Listing, path: &MediaPath, job: &Job) -> Option<MediaPath> {
+    let size = job.made.size.filter(|_| job.state == State::Completed)?;
+    let mut items = listing.items.iter().map(|item| (item.bytes, &item.path));
+    let (_, result) = items.find(|(bytes, item)| {
+        *bytes == size && item.folder() == path.folder() && item.stem().starts_with(path.stem())
+    })?;
+    (result != path).then(|| result.clone())
+}
+
+/// How the conversion of a film stands, and where to go meanwhile; nothing of one that is done.
+fn conversion(path: &MediaPath, job: &Job) -> Option<web::Notice> {
+    let page = url::video_page(path);
+    let (sentence, label, url) = match job.state {
+        State::Queued => (
+            "It waits to be converted to what every screen plays.".to_owned(),
+            "Look again",
+            page,
+        ),
+        State::Running if job.progress.paused => (
+            "It is being converted to what every screen plays, which goes on when nobody watches."
+                .to_owned(),
+            "Look again",
+            page,
+        ),
+        State::Running => (
+            format!(
+                "It is being converted to what every screen plays: {:.0} % so far.",
+                (job.progress.done * 100.0).floor()
+            ),
+            "Look again",
+            page,
+        ),
+        State::Failed => (
+            format!(
+                "It could not be converted. {}",
+                job.error.as_deref().unwrap_or_default()
+            ),
+            "Convert it while it plays",
+            format!("{page}?compatible=reencode"),
+        ),
+        State::Completed | State::Cancelled => return None,
+    };
+    Some(web::Notice {
+        sentence,
+        label: label.to_owned(),
+        url,
+    })
 }
 
 /// Plays a file on Drive.

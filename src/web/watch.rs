@@ -87,7 +87,13 @@ pub struct Track {
 ///
 /// Nothing plays by itself: the player has the focus, and one press starts it. It reads no more than the metadata
 /// before that, so that a visit costs neither the box nor Drive a film.
+///
+/// A film that must be converted first has no use for a player: there the ways on have the focus.
 pub fn watch(watch: &Watch) -> String {
+    let plays = watch
+        .compatible
+        .as_ref()
+        .is_none_or(|compatible| compatible.reencode.is_none());
     page(
         &watch.title,
         html! {
@@ -95,14 +101,16 @@ pub fn watch(watch: &Watch) -> String {
             @match watch.kind {
                 Kind::Video => {
                     div.player {
-                        video controls autofocus tabindex="0" preload="metadata" playsinline {
+                        video controls autofocus[plays] tabindex="0" preload="metadata" playsinline
+                            aria-label=(watch.title) {
                             (inside(watch))
                         }
                     }
                 }
                 Kind::Audio => {
                     div.player {
-                        audio controls autofocus tabindex="0" preload="metadata" { (inside(watch)) }
+                        audio controls autofocus[plays] tabindex="0" preload="metadata"
+                            aria-label=(watch.title) { (inside(watch)) }
                     }
                 }
                 Kind::Subtitle | Kind::Other => {
@@ -111,14 +119,14 @@ pub fn watch(watch: &Watch) -> String {
                 }
             }
             @if let Some(notice) = &watch.notice {
-                p.problem { (notice.sentence) }
-                p { a.button href=(notice.url) { (notice.label) } }
+                p.problem role="status" { (notice.sentence) }
+                p { a.button href=(notice.url) autofocus[!plays] { (notice.label) } }
             }
             @if let Some(facts) = &watch.facts {
                 p.facts { (facts) }
             }
             @if let Some(compatible) = &watch.compatible {
-                (choice(compatible))
+                (choice(compatible, watch.notice.is_none()))
             }
             p {
                 @if let Some((title, url)) = &watch.previous {
@@ -142,25 +150,26 @@ pub fn watch(watch: &Watch) -> String {
     )
 }
 
-/// Leads to the other version, and says why there is one.
-fn choice(compatible: &Compatible) -> Markup {
+/// Leads to the other version, and says why there is one; with `focus` where nothing plays and this is the first way on.
+fn choice(compatible: &Compatible, focus: bool) -> Markup {
+    let converts = compatible.job.is_some();
     html! {
         @if let Some(note) = &compatible.note {
             p.problem { (note) }
         }
         @if let Some(job) = &compatible.job {
             form method="post" action=(job) {
-                button type="submit" { "Convert it" }
+                button type="submit" autofocus[focus] { "Convert it" }
             }
         }
         p {
             @if compatible.chosen {
                 a.button href=(compatible.page) { "Play the file itself" }
-            } @else {
+            } @else if compatible.reencode.is_none() {
                 a.button href={ (compatible.page) "?compatible=1" } { "No picture or no sound? Play a compatible version" }
             }
             @if let Some(reencode) = &compatible.reencode {
-                a.button href=(reencode) { "Convert it while it plays" }
+                a.button href=(reencode) autofocus[focus && !converts] { "Convert it while it plays" }
             }
         }
     }
