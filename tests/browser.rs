@@ -233,3 +233,43 @@ fn a_class_goes_on_where_it_was_left() {
         "somebody else"
     );
 }
+
+#[test]
+fn no_word_is_wider_than_a_small_phone() {
+    let long = "W".repeat(200);
+    let setup = Setup::new().video(&format!("{long}/Clock.mp4"), &clip_bytes("Clock.mp4"));
+    let courses = setup.path().join("courses");
+    let module = courses.join(&long).join("Course/1. All");
+    std::fs::create_dir_all(&module).expect("a folder");
+    std::fs::write(module.join("1. Clock.mp4"), clip_bytes("Clock.mp4")).expect("a clip");
+    let daemon = setup
+        .set("library", "courses", &format!("{courses:?}"))
+        .start();
+    let found = || daemon.get("/api/search?q=clock").json()["hits"][0]["link"].clone();
+    assert!(eventually(Duration::from_secs(30), || found().is_string()));
+    let class = found().as_str().unwrap_or_default().to_owned();
+    let course = daemon.get("/api/search?q=course").json()["hits"][0]["link"].clone();
+    let mut browser = Browser::start();
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        serde_json::json!({"width": 320, "height": 568, "deviceScaleFactor": 1, "mobile": false}),
+    );
+    for target in [
+        "/",
+        "/courses",
+        "/courses?q=clock",
+        course.as_str().unwrap_or_default(),
+        &class,
+        &format!("/nothing/{long}"),
+    ] {
+        browser.open(&daemon.url(target));
+        let wide = browser.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth, !!document.querySelector('h1')]",
+        );
+        assert_eq!(
+            (&wide[0], &wide[2]),
+            (&wide[1], &true.into()),
+            "{target}: {wide}"
+        );
+    }
+}
