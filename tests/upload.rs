@@ -1019,6 +1019,12 @@ fn a_browser_sends_files_by_script() {
     );
     let watch = browser.evaluate("document.querySelector('#sending a').getAttribute('href')");
     assert_eq!(watch, "/video/Ein%20F%C3%BCllhorn%20%221%22.mp4");
+    // A thumb hits the link, and a screen reader says whose bar it is.
+    let tall = browser.evaluate("document.querySelector('#sending a').offsetHeight");
+    assert!(tall.as_u64() >= Some(44), "{tall}");
+    let bar =
+        browser.evaluate("document.querySelector('#sending progress').getAttribute('aria-label')");
+    assert_eq!(bar, "Ein Füllhorn \"1\".mp4");
     assert_eq!(files(&daemon).len(), 2);
 }
 

@@ -38,6 +38,7 @@
     this.bar = document.createElement('progress');
     this.bar.max = 1;
     this.bar.value = 0;
+    this.bar.setAttribute('aria-label', file.name);
     this.facts = document.createElement('span');
     this.facts.className = 'facts';
     this.facts.setAttribute('role', 'status');
@@ -49,7 +50,10 @@
     this.say('Waits for its turn');
   }
 
-  Line.prototype.say = function (words) { text(this.facts, words); };
+  Line.prototype.say = function (words) {
+    this.facts.setAttribute('aria-live', 'polite');
+    text(this.facts, words);
+  };
 
   Line.prototype.move = function (at, length, since, from) {
     var seconds = (new Date().getTime() - since) / 1000;
@@ -57,7 +61,10 @@
     var words = size(at) + ' of ' + size(length);
     this.bar.value = length ? at / length : 0;
     if (speed > 0) { words = words + ', ' + size(speed) + '/s'; }
-    this.say(at === length ? 'Sent; the box looks into it' : words);
+    if (at === length) { this.say('Sent; the box looks into it'); return; }
+    /* Numbers that change several times a second are for eyes alone; a screen reader would never come to an end of them. */
+    this.facts.setAttribute('aria-live', 'off');
+    text(this.facts, words);
   };
 
   Line.prototype.end = function (file) {
