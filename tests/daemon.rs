@@ -454,6 +454,8 @@ fn a_broken_file_with_inherited_sockets_answers_503_until_it_is_mended() {
             answer.text()
         );
     }
+    // The page that says so is one for a television as well.
+    assert_eq!(client::get(address, "/style.css").status(), 200);
     systemd.hear("WATCHDOG=1", SOON);
     // Still wrong, in another way.
     let file = setup.path().join("rill.toml");

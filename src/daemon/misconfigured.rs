@@ -1,5 +1,5 @@
 //! What answers while the configuration is wrong and systemd holds the sockets: 503 and the sentence, on every
-//! route, until the file is mended.
+//! route but that of the style sheet, until the file is mended.
 //!
 //! Exiting instead would have systemd start the daemon for every connection, fail five times, and give the
 //! sockets up; a person in front of the television would see a refused connection and no reason.
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::http::{Listener, Request, Response, Service};
-use crate::routes;
+use crate::http::{Listener, Method, Request, Response, Service};
+use crate::routes::{self, Route};
 use crate::sys::notify::Message;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::{executor, notify};
@@ -34,6 +34,13 @@ impl Sorry {
 
 impl Service for Sorry {
     async fn call(&self, request: &mut Request) -> Response {
+        let reads = matches!(request.method(), Method::Get | Method::Head);
+        // Without it the sentence would stand on a white page, in letters that nobody reads from three metres.
+        if reads && Route::decode(request.path()) == Route::Style {
+            return routes::style(request)
+                .await
+                .unwrap_or_else(|error| routes::error_response(Some(request), &error));
+        }
         routes::error_response(Some(request), &self.error())
     }
 

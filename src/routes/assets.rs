@@ -15,7 +15,11 @@ const A_DAY: &str = "public, max-age=86400";
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-pub(super) async fn style(request: &Request) -> Result<Response> {
+/// The style sheet, which the page of a failure has as well.
+///
+/// # Errors
+/// It cannot be packed as the request asks.
+pub async fn style(request: &Request) -> Result<Response> {
     static STYLE: LazyLock<Arc<Bytes>> = LazyLock::new(|| bytes(&asset::STYLE));
     named(request, &asset::STYLE, &STYLE, "text/css; charset=utf-8").await
 }

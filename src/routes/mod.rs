@@ -64,6 +64,7 @@ use crate::store::token::Admin;
 
 pub use access::Access;
 pub use answer::error_response;
+pub use assets::style;
 pub use index::Indexes;
 pub use readers::Readers;
 pub use route::Route;
