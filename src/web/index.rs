@@ -33,7 +33,7 @@ pub fn index(folder: Option<&MediaPath>, contents: &Contents) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
+                meta name="color-scheme" content="dark";
                 title { "Index of " (name) }
             }
             body {
@@ -79,6 +79,7 @@ mod tests {
             "<a href=\"a%0A%E2%80%AEb%3F%23.mp4\">ab?#.mp4</a> ",
             " 21-Nov-2026 09:24                  12\n",
             "Only 50000 files",
+            "<meta name=\"color-scheme\" content=\"dark\">",
         ] {
             assert!(page.contains(line), "{line} in {page}");
         }

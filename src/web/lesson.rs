@@ -81,6 +81,7 @@ fn content(lesson: &Lesson) -> Markup {
             Some((source, content_type)) => {
                 div.player {
                     video #player controls autofocus tabindex="0" preload="metadata" playsinline
+                        aria-label=(lesson.title)
                         data-key=(lesson.key) data-progress=(lesson.progress)
                         data-start=(lesson.start) data-complete=(lesson.complete) data-now=(lesson.now) {
                         source src=(source) type=[(!content_type.is_empty()).then_some(content_type)];
