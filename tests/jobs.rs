@@ -406,6 +406,14 @@ fn the_page_of_a_film_says_how_its_conversion_stands() {
             && failed.contains("href=\"/video/a.mkv?compatible=reencode\""),
         "{failed}"
     );
+    // Another film of that name has not failed.
+    let film = std::fs::File::options()
+        .append(true)
+        .open(daemon.setup().videos().join("a.mkv"))
+        .expect("a film");
+    film.set_modified(std::time::SystemTime::now() + Duration::from_secs(60))
+        .expect("its moment");
+    assert!(eventually(PATIENCE, || !page("a.mkv").contains("converted.")));
 }
 
 #[test]

@@ -218,6 +218,27 @@ fn a_film_with_broken_timestamps_is_mended_through_twenty_cuts() {
     assert!(said.as_f64() > Some(18.2), "{said}");
 }
 
+#[test]
+fn the_button_of_a_page_leads_back_to_the_page() {
+    let fake = fake();
+    let daemon = Setup::new().drive(&fake).start_with_ffmpeg();
+    for id in [OTHER, "1TextOnDriveOnly"] {
+        let page = format!("/watch/drive/{id}");
+        let asked = ask(&daemon, id, &[("Accept", "text/html")]);
+        assert_eq!(
+            (asked.status(), asked.header("location")),
+            (303, Some(page.as_str())),
+            "{}",
+            asked.text()
+        );
+        let done = ended(&daemon, id)["status"] == "completed";
+        let page = daemon.get(&page).text();
+        let failed = page.contains("It could not be converted. ")
+            && page.contains(&format!("/watch/drive/{id}?compatible=reencode"));
+        assert_eq!((done, failed), (id == OTHER, id != OTHER), "{page}");
+    }
+}
+
 /// Who has a film repaired wants what can be saved of it.
 #[test]
 fn of_a_film_that_was_cut_short_all_that_is_there_is_saved() {

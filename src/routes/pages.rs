@@ -103,14 +103,18 @@ pub(super) async fn home(app: &App, request: &Request) -> Result<Response> {
 pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
     let converted = app.queue.latest(&job::Kind::Convert(path.clone()));
     // Asked of the disk and not of the list, which may be some seconds old.
-    let there = app.videos.open(path).await;
-    let listing = app.videos.list().await;
-    if let Err(error) = there {
-        return match converted.and_then(|job| result(&listing, path, &job)) {
+    if let Err(error) = app.videos.open(path).await {
+        let Some(job) = converted.filter(|job| job.state == State::Completed) else {
+            return Err(error);
+        };
+        // The list may be older than what came of it.
+        app.videos.changed();
+        return match result(&*app.videos.list().await, path, &job) {
             Some(result) => Ok(see_other(url::video_page(&result))),
             None => Err(error),
         };
     }
+    let listing = app.videos.list().await;
     let position = listing.position(path);
     let neighbour = |at: Option<usize>| {
         let item: &Item = listing.items.get(at?)?;
@@ -121,11 +125,10 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
     };
     let kind = kind::of_name(path.name());
     let mut compatible = compatible::choice(app, request, &Target::Video(path.clone()), kind).await;
-    if let Some(compatible) = &mut compatible
-        && converted.as_ref().is_some_and(|job| !job.state.is_final())
-    {
-        compatible.job = None;
-    }
+    ask_once(&mut compatible, converted.as_ref());
+    // Another film of that name is none that failed.
+    let replaced_since =
+        |end: i64| position.is_some_and(|at| listing.items[at].modified > end.div_euclid(1000));
     let markup = web::watch(&web::Watch {
         title: figure::title(&path.name_text()),
         kind,
@@ -143,7 +146,9 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
                 None,
             )
         }),
-        notice: converted.and_then(|job| conversion(path, &job)),
+        notice: converted
+            .filter(|job| !job.finished.is_some_and(replaced_since))
+            .and_then(|job| conversion(url::video_page(path), &job)),
         change: app.access().is_admin(request).then(|| web::Change {
             rename: url::rename(path),
             delete: url::delete(path),
@@ -155,7 +160,7 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
 /// What became of a film that was converted and is no more: who waited for it is led there. The result has the name of
 /// the film, or one after it where that was taken, which only its length tells from the file that took it.
 fn result(listing: &Listing, path: &MediaPath, job: &Job) -> Option<MediaPath> {
-    let size = job.made.size.filter(|_| job.state == State::Completed)?;
+    let size = job.made.size?;
     let mut items = listing.items.iter().map(|item| (item.bytes, &item.path));
     let (_, result) = items.find(|(bytes, item)| {
         *bytes == size && item.folder() == path.folder() && item.stem().starts_with(path.stem())
@@ -163,9 +168,17 @@ fn result(listing: &Listing, path: &MediaPath, job: &Job) -> Option<MediaPath> {
     (result != path).then(|| result.clone())
 }
 
+/// Takes away the button that asks for a conversion which is under way.
+fn ask_once(compatible: &mut Option<web::Compatible>, job: Option<&Job>) {
+    if let Some(compatible) = compatible
+        && job.is_some_and(|job| !job.state.is_final())
+    {
+        compatible.job = None;
+    }
+}
+
 /// How the conversion of a film stands, and where to go meanwhile; nothing of one that is done.
-fn conversion(path: &MediaPath, job: &Job) -> Option<web::Notice> {
-    let page = url::video_page(path);
+fn conversion(page: String, job: &Job) -> Option<web::Notice> {
     let (sentence, label, url) = match job.state {
         State::Queued => (
             "It waits to be converted to what every screen plays.".to_owned(),
@@ -192,7 +205,7 @@ fn conversion(path: &MediaPath, job: &Job) -> Option<web::Notice> {
                 job.error.as_deref().unwrap_or_default()
             ),
             "Convert it while it plays",
-            format!("{page}?compatible=reencode"),
+            url::with(&page, "compatible=reencode"),
         ),
         State::Completed | State::Cancelled => return None,
     };
@@ -243,10 +256,14 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
     });
     // A copy that was mended plays on any screen, and from this disk.
     let mended = repair::mended(app, &metadata.id, metadata.modified).await;
-    let compatible = match &mended {
+    let mut compatible = match &mended {
         Some(_) => None,
         None => compatible::choice(app, request, &Target::Drive(metadata.id.clone()), kind).await,
     };
+    let repair = app.queue.latest(&job::Kind::Repair(metadata.id.clone()));
+    let repair = repair.filter(|_| mended.is_none());
+    ask_once(&mut compatible, repair.as_ref());
+    let notice = notice.or_else(|| conversion(url::drive_page(&link), &repair?));
     let content_type = match &mended {
         Some(_) => repair::MP4.to_owned(),
         None => metadata.mime_type.clone(),

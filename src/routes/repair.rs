@@ -9,8 +9,8 @@ use crate::error::{Error, Kind, Result};
 use crate::http::{Entity, Request, Response, StatusCode};
 use crate::jobs::job::{Job, State, moment};
 use crate::jobs::repair::{Copy, Standing};
-use crate::routes::{App, answer, jobs, videos};
-use crate::web::figure;
+use crate::routes::{App, answer, jobs, see_other, videos};
+use crate::web::{figure, url};
 
 /// The type of every copy.
 pub(super) const MP4: &str = "video/mp4";
@@ -20,6 +20,10 @@ pub(super) async fn start(app: &App, request: &Request, id: &FileId) -> Result<R
     app.access().require_loopback_or_admin(request)?;
     jobs::known(app).await?;
     let standing = app.repairs.start(id).await?;
+    // The button of a page sends it; its answer is a page as well.
+    if answer::wants_page(request) {
+        return Ok(see_other(url::drive_page(id)));
+    }
     let entry = describe(id, &standing);
     Ok(match &standing {
         Standing::UnderWay(job) => jobs::accepted(job, &entry),
@@ -71,11 +75,11 @@ pub(super) async fn mended(app: &App, id: &FileId, modified: Option<SystemTime>)
     let copy = app.repairs.copy(id).await?;
     modified
         .is_none_or(|modified| modified <= copy.made)
-        .then(|| url(id))
+        .then(|| address(id))
 }
 
 /// Where the copy of a file is.
-fn url(id: &FileId) -> String {
+fn address(id: &FileId) -> String {
     format!("/api/repaired/{}", id.as_str())
 }
 
@@ -104,7 +108,7 @@ fn describe(id: &FileId, standing: &Standing) -> Value {
         "failedAt": of(status == "failed"),
         "updatedAt": job.map(|job| moment(job.updated)).or_else(|| copy.map(made)),
         "error": job.and_then(|job| why(job, status)),
-        "artifactUrl": copy.map(|_| url(id)),
+        "artifactUrl": copy.map(|_| address(id)),
         "artifactSize": copy.map(|copy| copy.bytes),
         "ffmpegMode": job.and_then(|job| job.made.mode.clone()),
         "job": job.map(Job::url),
