@@ -642,6 +642,13 @@ fn films_get_posters_that_are_not_black() {
         );
     }
     assert_eq!(poster("nowhere.mp4").code(), "not_found");
+    let page = daemon.get("/").text();
+    assert!(page.contains("<img class=\"poster\" src=\"/posters/dark.mp4.jpg\" alt=\"\""));
+    assert!(page.contains("src=\"/posters/a%20b/film.mkv.jpg\""));
+    assert_eq!(page.matches("<img").count(), 2, "{page}");
+    let page = daemon.get("/video/dark.mp4").text();
+    assert!(page.contains("poster=\"/posters/dark.mp4.jpg\""), "{page}");
+    assert!(!daemon.get("/video/black.mp4").text().contains("poster="));
     let daemon = daemon.restart();
     assert_eq!(daemon.get("/posters/dark.mp4.jpg").status(), 200);
     assert_eq!(daemon.get("/posters/black.mp4.jpg").status(), 404);

@@ -87,12 +87,18 @@ pub(super) async fn home(app: &App, request: &Request) -> Result<Response> {
         _ => Vec::new(),
     };
     let state = app.state_problem();
+    let shown = listing.items.iter().skip((page - 1) * web::PER_PAGE);
+    let posters: Vec<bool> = shown
+        .take(web::PER_PAGE)
+        .map(|item| app.posters.has(item))
+        .collect();
     let markup = web::home(&web::Home {
         state: state.as_deref(),
         listing: &listing,
         folder: app.videos.root(),
         page,
         pages,
+        posters: &posters,
         drive: &drive_sentence(&app.drive.status()),
         films: &films,
     });
@@ -134,6 +140,9 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
         kind,
         source: url::video(path),
         content_type: kind::by_name(path.name()).to_owned(),
+        poster: position
+            .filter(|at| app.posters.has(&listing.items[*at]))
+            .map(|_| url::poster(path)),
         compatible,
         tracks: local_tracks(&listing, path, request),
         back: position.map_or("/".to_owned(), |at| url::home(at / web::PER_PAGE + 1)),
@@ -277,6 +286,7 @@ pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<R
         kind,
         source,
         content_type,
+        poster: None,
         compatible,
         tracks: with_default(tracks, request),
         back: "/".to_owned(),

@@ -23,6 +23,8 @@ pub struct Home<'a> {
     pub page: usize,
     /// How many there are.
     pub pages: usize,
+    /// Which items of the page have a picture, in their order.
+    pub posters: &'a [bool],
     /// What Drive says of itself.
     pub drive: &'a str,
     /// What lies in Drive's root folder: titles and the pages that play them.
@@ -56,9 +58,14 @@ pub fn home(home: &Home<'_>) -> String {
             }
             ul.list {
                 @for (at, item) in shown.enumerate() {
+                    @let pictured = home.posters.get(at) == Some(&true);
                     li {
                         // The first of a page has the focus: the newest there is.
-                        a.item href=(url::video_page(&item.path)) autofocus[at == 0] {
+                        a.item.pictured[pictured] href=(url::video_page(&item.path)) autofocus[at == 0] {
+                            @if pictured {
+                                // Beside its name it says nothing to who cannot see it.
+                                img.poster src=(url::poster(&item.path)) alt="" loading="lazy";
+                            }
                             span.name dir="auto" { (figure::title(&item.path.name_text())) }
                             " "
                             span.facts {

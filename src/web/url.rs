@@ -32,6 +32,11 @@ pub fn video(path: &MediaPath) -> String {
     below("/videos", path)
 }
 
+/// The picture of a local film.
+pub fn poster(path: &MediaPath) -> String {
+    format!("{}.jpg", below("/posters", path))
+}
+
 /// The list of a folder of local files; of all of them without one.
 pub fn folder(path: Option<&MediaPath>) -> String {
     match path {

@@ -17,6 +17,8 @@ pub struct Watch {
     pub source: String,
     /// Their type.
     pub content_type: String,
+    /// URL of a picture of it.
+    pub poster: Option<String>,
     /// What there is for screens that cannot play it; `None` without ffmpeg.
     pub compatible: Option<Compatible>,
     /// Subtitles.
@@ -102,7 +104,7 @@ pub fn watch(watch: &Watch) -> String {
                 Kind::Video => {
                     div.player {
                         video controls autofocus[plays] tabindex="0" preload="metadata" playsinline
-                            aria-label=(watch.title) {
+                            aria-label=(watch.title) poster=[&watch.poster] {
                             (inside(watch))
                         }
                     }
@@ -231,6 +233,7 @@ mod tests {
             kind: Kind::Video,
             source: "/videos/x".to_owned(),
             content_type: "video/x-matroska".to_owned(),
+            poster: None,
             compatible: Some(Compatible {
                 page: "/video/x".to_owned(),
                 source: "/api/video-compatible/videos/x".to_owned(),
