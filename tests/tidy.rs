@@ -199,6 +199,26 @@ fn the_readme_lists_every_error_code() {
         .filter(|code| !readme.contains(&format!("`{code}`")))
         .collect();
     report("README.md lists every error code", &faults);
+    // What is looked up is found once, and where the alphabet has it.
+    let table = readme
+        .split_once("| code | status | means |")
+        .map_or("", |(_, after)| after);
+    let listed: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert!(listed.len() > 10, "{listed:?}");
+    let faults: Vec<String> = listed
+        .windows(2)
+        .filter(|pair| pair[0] >= pair[1])
+        .map(|pair| format!("`{}` stands behind `{}`", pair[1], pair[0]))
+        .collect();
+    report(
+        "README.md lists error codes once each, by the alphabet",
+        &faults,
+    );
 }
 
 #[test]
