@@ -1,5 +1,7 @@
 //! What was wrong once and must not be again, each under the name of what its user saw.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crate::support::daemon::{Setup, eventually};
@@ -69,5 +71,38 @@ fn memory_is_given_back_when_the_last_client_goes() {
         eventually(Duration::from_secs(10), idle),
         "{busy} became {}",
         daemon.rss()
+    );
+}
+
+/// apt unpacks ffmpeg, starts rill, and sets up ffmpeg's libraries afterwards: the same file runs then that did not.
+#[test]
+fn an_ffmpeg_whose_libraries_come_later_is_taken_up_without_a_restart() {
+    let setup = Setup::new();
+    let folder = setup.path().to_owned();
+    for name in ["ffmpeg", "ffprobe"] {
+        let script = folder.join(name);
+        let body = format!(
+            "#!/bin/sh\n[ -e {}/library ] || {{ echo 'cannot open shared object file' >&2; exit 127; }}\necho {name} version 9.9\n",
+            folder.display()
+        );
+        fs::write(&script, body).expect("written");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("executable");
+    }
+    let named = |name: &str| format!("\"{}\"", folder.join(name).display());
+    let daemon = setup
+        .set("ffmpeg", "ffmpeg", &named("ffmpeg"))
+        .set("ffmpeg", "ffprobe", &named("ffprobe"))
+        .start();
+    let said = |word: &str| daemon.health()["ffmpeg"].to_string().contains(word);
+    assert!(
+        eventually(Duration::from_secs(20), || said("shared object")),
+        "{}",
+        daemon.health()
+    );
+    fs::write(folder.join("library"), "").expect("written");
+    assert!(
+        eventually(Duration::from_secs(60), || said("\"available\":true")),
+        "{}",
+        daemon.health()
     );
 }

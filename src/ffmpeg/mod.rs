@@ -15,10 +15,10 @@ mod supervisor;
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Ffmpeg;
 use crate::error::{Error, Kind, Result};
@@ -32,6 +32,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `-version` prints some 2 KiB.
 const MAX_OUTPUT: usize = 64 * 1024;
+
+/// A program that did not run is asked again after so long, twice as long each time, up to the longest: an installation
+/// that brings ffmpeg and rill together takes a Pi some minutes.
+const FIRST_PAUSE: Duration = Duration::from_secs(8);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is known of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,8 +79,35 @@ struct Shared {
 
 #[derive(Clone, Debug)]
 struct Known {
-    ffmpeg: Program,
-    ffprobe: Program,
+    ffmpeg: Asked,
+    ffprobe: Asked,
+}
+
+/// A program, and when it was asked without success.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    program: Program,
+    refused: Option<Refused>,
+}
+
+/// A program that is there and did not run. It may do so without another byte of its own: apt unpacks a program before it
+/// sets up the libraries that this needs.
+#[derive(Clone, Debug)]
+struct Refused {
+    /// The file that was asked.
+    file: Option<Stamp>,
+    at: Instant,
+    /// How long it is left alone, unless it becomes another file.
+    pause: Duration,
+}
+
+/// Device, number and times of change: what tells one file from another of its name.
+type Stamp = (u64, u64, i64, i64);
+
+impl Refused {
+    fn is_due(&self, path: &Path) -> bool {
+        self.file != stamp(path) || self.at.elapsed() >= self.pause
+    }
 }
 
 impl Programs {
@@ -87,9 +119,13 @@ impl Programs {
             )),
             ..Program::default()
         };
+        let asked = |name: &str| Asked {
+            program: unasked(name),
+            refused: None,
+        };
         let known = Known {
-            ffmpeg: unasked(&config.ffmpeg),
-            ffprobe: unasked(&config.ffprobe),
+            ffmpeg: asked(&config.ffmpeg),
+            ffprobe: asked(&config.ffprobe),
         };
         Programs {
             shared: Arc::new(Shared {
@@ -106,6 +142,7 @@ impl Programs {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .ffmpeg
+            .program
             .clone()
     }
 
@@ -116,6 +153,7 @@ impl Programs {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .ffprobe
+            .program
             .clone()
     }
 
@@ -137,7 +175,8 @@ impl Programs {
         available(program.available, program.path, program.error)
     }
 
-    /// Looks for those that are not known to be there, and asks each its version once.
+    /// Looks for those that are not known to be there, and asks each its version: once when it tells it, time and again
+    /// while it does not.
     pub async fn look(&self) {
         let shared = Arc::clone(&self.shared);
         smol::unblock(move || shared.look()).await;
@@ -164,25 +203,45 @@ impl Shared {
             .clone();
         let ffmpeg = ask_again(before.ffmpeg, &self.config.ffmpeg, None);
         // A build unpacked somewhere has its ffprobe beside its ffmpeg.
-        let beside = ffmpeg.path.as_deref().and_then(Path::parent);
+        let beside = ffmpeg.program.path.as_deref().and_then(Path::parent);
         let ffprobe = ask_again(before.ffprobe, &self.config.ffprobe, beside);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { ffmpeg, ffprobe };
     }
 }
 
-fn ask_again(before: Program, name: &str, beside: Option<&Path>) -> Program {
-    let there = before.path.as_deref().is_some_and(executable);
-    // A program that is there and said no is asked again only once it is another file, or was away.
-    if there && (before.available || before.error.is_some()) {
-        return before;
+fn ask_again(before: Asked, name: &str, beside: Option<&Path>) -> Asked {
+    if let Some(path) = before
+        .program
+        .path
+        .as_deref()
+        .filter(|path| executable(path))
+    {
+        let rests = |refused: &Refused| !refused.is_due(path);
+        if before.program.available || before.refused.as_ref().is_some_and(rests) {
+            return before;
+        }
     }
     let program = ask(name, beside);
     match (&program.path, &program.version, &program.error) {
         (Some(path), Some(version), _) => log::info!("{} is version {version}", path.display()),
-        (_, _, Some(error)) if before.error.as_ref() != Some(error) => log::warn!("{error}"),
+        (_, _, Some(error)) if before.program.error.as_ref() != Some(error) => {
+            log::warn!("{error}")
+        }
         _ => {}
     }
-    program
+    let refused = (program.path.as_deref().filter(|_| !program.available)).map(|path| {
+        let file = stamp(path);
+        let pause = match before.refused {
+            Some(last) if last.file == file => (last.pause * 2).min(LONGEST_PAUSE),
+            _ => FIRST_PAUSE,
+        };
+        Refused {
+            file,
+            at: Instant::now(),
+            pause,
+        }
+    });
+    Asked { program, refused }
 }
 
 fn ask(name: &str, beside: Option<&Path>) -> Program {
@@ -242,6 +301,11 @@ fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
         .iter()
         .map(|folder| folder.join(name))
         .find(|path| path.is_absolute() && executable(path))
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.mtime(), file.ctime()))
 }
 
 fn executable(path: &Path) -> bool {
@@ -334,5 +398,14 @@ mod tests {
         );
         let probe = programs.ffprobe();
         assert!(!probe.available && probe.error.expect("broken").contains("broken library"));
+        // Another file of the name is asked at once.
+        fs::remove_file(folder.path().join("rill-has-no-such-ffprobe")).expect("removed");
+        script(
+            folder.path(),
+            "rill-has-no-such-ffprobe",
+            "echo ffprobe version 9.8",
+        );
+        smol::block_on(programs.look());
+        assert_eq!(programs.ffprobe().version.as_deref(), Some("9.8"));
     }
 }
