@@ -1,12 +1,14 @@
 //! One range of a file: asked for, checked, and read piece by piece.
 //!
-//! Reading blocks, so it happens on the blocking pool. While the viewer keeps up, one thread stays with the range and
-//! finds its caches warm; when the viewer pauses it leaves within [`LOITER`], and the connection waits without one.
+//! What has come already is read where its stream lives, on the thread that sends it, in well below a millisecond a
+//! piece: nothing is handed from thread to thread, and the bytes are still in the processor's cache when they are sent.
+//! Only what has to be waited for is read on the blocking pool, which a thread leaves with the piece in its hands; while
+//! the viewer pauses, the connection waits without one.
 
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smol::channel::Sender;
@@ -23,9 +25,6 @@ use super::pacer::{Cost, Lane};
 use super::reply::{Fault, Judged, Refusal};
 use super::service::Service;
 
-/// How long a thread waits for the next order before it leaves: some pieces' worth at the speed at which threads
-/// matter, nothing to a viewer.
-const LOITER: Duration = Duration::from_millis(2);
 /// How long a tiny rest of an abandoned range may take to arrive.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -199,23 +198,49 @@ pub(super) fn first(
     mut upstream: Upstream,
     mut buffer: Buffer,
 ) -> (Upstream, Piece) {
-    let end = fill(service, &mut upstream, &mut buffer, Duration::ZERO);
+    let end = waited(service, &mut upstream, &mut buffer, Duration::ZERO);
     (upstream, Piece { buffer, end })
 }
 
-/// Reads one piece: until it is full, its range ends, or `linger` has passed since its first byte.
-fn fill(service: &Service, upstream: &mut Upstream, buffer: &mut Buffer, linger: Duration) -> End {
+/// How long a piece is waited for.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// Not at all: what has come is taken.
+    Never,
+    /// Until its first byte is there, and so long for more.
+    Linger(Duration),
+}
+
+impl Wait {
+    /// Until when a read may block that continues a piece, or begins one.
+    fn until(self, begun: bool) -> Option<Instant> {
+        match self {
+            Wait::Never => Some(Instant::now()),
+            Wait::Linger(linger) => begun.then(|| Instant::now() + linger),
+        }
+    }
+}
+
+/// Reads one piece, or goes on with it: until it is full, its range ends, or waiting does. `None` when there was to be
+/// no waiting, and something is to be waited for.
+fn fill(
+    service: &Service,
+    upstream: &mut Upstream,
+    buffer: &mut Buffer,
+    wait: Wait,
+) -> Option<End> {
     let _entered = upstream.abort.enter();
+    abort::set_patience(wait.until(buffer.len() > 0));
     while upstream.left() > 0 {
         let space = buffer.space(upstream.left());
         if space.is_empty() {
-            return End::More;
+            return Some(End::More);
         }
         match upstream.body.read(space) {
-            Ok(0) => return End::Broken("the body ended early".to_owned()),
+            Ok(0) => return Some(End::Broken("the body ended early".to_owned())),
             Ok(count) => {
                 if buffer.len() == 0 {
-                    abort::set_patience(Some(Instant::now() + linger));
+                    abort::set_patience(wait.until(true));
                 }
                 buffer.advance(count);
                 upstream.at += count as u64;
@@ -225,17 +250,38 @@ fn fill(service: &Service, upstream: &mut Upstream, buffer: &mut Buffer, linger:
                     .fetch_add(count as u64, Ordering::Relaxed);
             }
             // Patience ended; the body can be read on.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return End::More,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return match wait {
+                    Wait::Never => None,
+                    Wait::Linger(_) => Some(End::More),
+                };
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return End::Broken(error.to_string()),
+            Err(error) => return Some(End::Broken(error.to_string())),
         }
     }
     // One read more: it finds the end, which is what returns the connection to the pool.
-    abort::set_patience(Some(Instant::now() + service.tuning.linger));
-    if let Ok(1..) = upstream.body.read(&mut [0]) {
-        log::warn!("Drive sent more than it was asked for; the rest is thrown away");
+    if let Wait::Linger(_) = wait {
+        abort::set_patience(Some(Instant::now() + service.tuning.linger));
     }
-    End::Done
+    match (upstream.body.read(&mut [0]), wait) {
+        (Ok(1..), _) => {
+            log::warn!("Drive sent more than it was asked for; the rest is thrown away");
+        }
+        (Err(error), Wait::Never) if error.kind() == io::ErrorKind::WouldBlock => return None,
+        _ => {}
+    }
+    Some(End::Done)
+}
+
+/// Reads one piece, or goes on with it, on a thread that may wait.
+fn waited(
+    service: &Service,
+    upstream: &mut Upstream,
+    buffer: &mut Buffer,
+    linger: Duration,
+) -> End {
+    fill(service, upstream, buffer, Wait::Linger(linger)).unwrap_or(End::More)
 }
 
 /// A range at work: orders go in, pieces come out.
@@ -250,16 +296,11 @@ struct Shared {
     service: Arc<Service>,
     pieces: Sender<Piece>,
     desk: Mutex<Desk>,
-    /// Wakes the thread that loiters.
-    ordered: Condvar,
 }
 
 /// Where the stream and the thread meet.
 #[derive(Default)]
 struct Desk {
-    /// The thread waits for an order here.
-    waiting: bool,
-    order: Option<Buffer>,
     /// The range while no thread has it.
     parked: Option<Upstream>,
     /// The stream is gone.
@@ -271,42 +312,27 @@ impl Shared {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a thread does with the range.
-    fn work(&self, mut upstream: Upstream, mut buffer: Buffer) {
-        loop {
-            let end = fill(
-                &self.service,
-                &mut upstream,
-                &mut buffer,
-                self.service.tuning.linger,
-            );
-            let goes_on = matches!(end, End::More);
-            // Said before the piece is out, since the next order may follow it at once.
-            self.desk().waiting = goes_on;
-            // There is room: one order at a time. A closed channel drops the piece, as it should.
-            let _ = self.pieces.try_send(Piece { buffer, end });
-            if !goes_on {
-                return;
-            }
-            let desk = self.desk();
-            let waited = self
-                .ordered
-                .wait_timeout_while(desk, LOITER, |desk| desk.order.is_none() && !desk.closed);
-            let (mut desk, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            desk.waiting = false;
+    /// What a thread does with the range: it waits for the rest of one piece.
+    fn wait(&self, mut upstream: Upstream, mut buffer: Buffer) {
+        let linger = self.service.tuning.linger;
+        let end = waited(&self.service, &mut upstream, &mut buffer, linger);
+        self.put(upstream, Piece { buffer, end });
+    }
+
+    /// Parks a range that goes on, and hands out its piece.
+    fn put(&self, upstream: Upstream, piece: Piece) {
+        if matches!(piece.end, End::More) {
+            // Parked before the piece is out, since the next order may follow it at once.
+            let mut desk = self.desk();
             if desk.closed {
                 drop(desk);
                 upstream.retire(self.service.tuning.drain);
                 return;
             }
-            match desk.order.take() {
-                Some(next) => buffer = next,
-                None => {
-                    desk.parked = Some(upstream);
-                    return;
-                }
-            }
+            desk.parked = Some(upstream);
         }
+        // There is room: one order at a time. A closed channel drops the piece, as it should.
+        let _ = self.pieces.try_send(piece);
     }
 }
 
@@ -322,7 +348,6 @@ impl Filler {
             service,
             pieces,
             desk,
-            ordered: Condvar::new(),
         };
         Filler {
             shared: Arc::new(shared),
@@ -343,16 +368,14 @@ impl Filler {
     }
 
     /// Orders a piece; only when the one before has come, and was not the last.
-    pub(super) fn order(&self, buffer: Buffer) {
-        let mut desk = self.shared.desk();
-        if desk.waiting {
-            desk.order = Some(buffer);
-            // Woken with the desk taken, the thread would fall asleep again at once.
-            drop(desk);
-            self.shared.ordered.notify_one();
-        } else if let Some(upstream) = desk.parked.take() {
-            let shared = self.shared.clone();
-            unblock(move || shared.work(upstream, buffer)).detach();
+    pub(super) fn order(&self, mut buffer: Buffer) {
+        let Some(mut upstream) = self.shared.desk().parked.take() else {
+            return;
+        };
+        let shared = self.shared.clone();
+        match fill(&shared.service, &mut upstream, &mut buffer, Wait::Never) {
+            Some(end) => shared.put(upstream, Piece { buffer, end }),
+            None => unblock(move || shared.wait(upstream, buffer)).detach(),
         }
     }
 }
@@ -362,11 +385,9 @@ impl Drop for Filler {
         let mut desk = self.shared.desk();
         desk.closed = true;
         let parked = desk.parked.take();
-        let waiting = desk.waiting;
         drop(desk);
         match parked {
             Some(upstream) => upstream.retire(self.shared.service.tuning.drain),
-            None if waiting => self.shared.ordered.notify_one(),
             // In the middle of a read, or at the end, where this does nothing.
             None => self.abort.abort(),
         }
