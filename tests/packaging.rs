@@ -199,19 +199,31 @@ fn bash_completes_commands_options_and_files() {
     }
 }
 
-/// Runs the purge of the package on a box that is a folder. What it says.
-fn purge(root: &Path) -> String {
-    let mut script = file("packaging/deb/postrm").replace("deb-systemd-helper", "true");
-    for folder in ["/var/lib/rill", "/var/cache/rill", "/etc/rill"] {
-        script = script.replace(folder, &root.join(&folder[1..]).display().to_string());
+/// Runs a script of the package on a box that is a folder. What it says.
+fn maintain(root: &Path, script: &str, action: &str) -> String {
+    let mut text = file(&format!("packaging/deb/{script}")).replace("deb-systemd-helper", "true");
+    for folder in [
+        "/var/lib/rill",
+        "/var/cache/rill",
+        "/etc/rill",
+        "/etc/avahi",
+    ] {
+        text = text.replace(folder, &root.join(&folder[1..]).display().to_string());
     }
     let output = Command::new("sh")
-        .args(["-c", &script, "postrm", "purge"])
+        .args(["-c", &text, script, action])
+        // Nothing is asked of this machine's own systemd.
+        .env("DPKG_ROOT", root)
         .output()
         .expect("sh starts");
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(output.status.success(), "{said}");
     said
+}
+
+/// Runs the purge of the package on a box that is a folder. What it says.
+fn purge(root: &Path) -> String {
+    maintain(root, "postrm", "purge")
 }
 
 /// Makes a file and the folders above it.
@@ -286,6 +298,50 @@ fn a_purge_follows_no_link() {
     let said = purge(folder.path());
     assert!(said.contains("/videos\n"), "{said}");
     assert!(disk.join(".rill-upload-1.part").exists());
+}
+
+/// dpkg deletes rill.toml between the removal and the purge.
+#[test]
+fn a_purge_tells_of_the_folders_that_the_settings_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let settings = root.join("etc/rill/rill.toml");
+    let films = root.join("srv/a disk/films");
+    let state = root.join("srv/state");
+    put(films.join("film.mp4"));
+    put(state.join("rill.db"));
+    put(root.join("srv/unnamed/film.mp4"));
+    put(root.join("etc/rill/courses/lecture.mp4"));
+    put(root.join("etc/rill/drive.json"));
+    put(root.join("var/cache/rill/1.blk"));
+    fs::write(
+        &settings,
+        format!(
+            "state.cache = \"{root}/var/cache/rill\"\n[library] # films\nvideos = \"{}\" # of the disk\n  \
+             courses='courses'\n#videos = \"{root}/srv/unnamed\"\n[state]\ndir = \"{}\"\n[drive]\nroot = \"/srv\"\n",
+            films.display(),
+            state.display(),
+            root = root.display()
+        ),
+    )
+    .expect("written");
+    assert_eq!(maintain(root, "postrm", "remove"), "");
+    fs::remove_file(&settings).expect("removed");
+    let said = purge(root);
+    let told: Vec<&str> = said.lines().skip(1).map(str::trim).collect();
+    let courses = root.join("etc/rill/courses");
+    let stay = [&films, &courses, &state].map(|path| path.display().to_string());
+    assert_eq!(told, stay, "{said}");
+    for kept in [
+        films.join("film.mp4"),
+        state.join("rill.db"),
+        courses.join("lecture.mp4"),
+    ] {
+        assert!(kept.exists(), "{} is gone", kept.display());
+    }
+    assert!(!root.join("etc/rill/drive.json").exists());
+    assert!(!root.join("etc/rill/.folders").exists());
+    assert!(!root.join("var/cache/rill").exists());
 }
 
 /// The daemon names its files where it makes them; a new one is the purge's business, too.
