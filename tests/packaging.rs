@@ -344,6 +344,21 @@ fn a_purge_tells_of_the_folders_that_the_settings_named() {
     assert!(!root.join("var/cache/rill").exists());
 }
 
+#[test]
+fn what_is_removed_is_not_announced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let services = folder.path().join("etc/avahi/services");
+    put(services.join("rill.service"));
+    maintain(folder.path(), "postrm", "remove");
+    assert!(!services.join("rill.service").exists());
+    maintain(folder.path(), "preinst", "install");
+    assert_eq!(contents(&services).len(), 1);
+    assert!(services.join("rill.service").exists());
+    maintain(folder.path(), "postrm", "remove");
+    maintain(folder.path(), "postrm", "purge");
+    assert!(contents(&services).is_empty());
+}
+
 /// The daemon names its files where it makes them; a new one is the purge's business, too.
 #[test]
 fn a_purge_knows_the_names_of_the_state() {
@@ -457,7 +472,7 @@ fn the_sandbox_scores_well() {
 
 #[test]
 fn the_maintainer_scripts_are_sh() {
-    for script in ["postinst", "prerm", "postrm"] {
+    for script in ["preinst", "postinst", "prerm", "postrm"] {
         output(
             Command::new("sh")
                 .arg("-n")
