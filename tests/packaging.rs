@@ -450,7 +450,24 @@ fn a_repository_stays_whole_when_its_key_is_not_there() {
 fn the_service_wants_its_sockets() {
     let service = file("systemd/rill.service");
     assert!(service.contains("\nWants=rill.socket\n"));
-    assert!(file("systemd/rill-http.socket").contains("\nWantedBy=sockets.target rill.service\n"));
+    assert!(file("systemd/rill-http.socket").contains("\nWantedBy=rill.service\n"));
+}
+
+/// A boot reaches the sockets before the services: that of port 80 waits for the web servers.
+#[test]
+fn a_boot_gives_port_80_to_a_web_server_first() {
+    let socket = file("systemd/rill-http.socket");
+    assert!(!socket.contains("sockets.target "));
+    assert!(socket.contains("\nDefaultDependencies=no\n"));
+    let behind: Vec<&str> = socket
+        .lines()
+        .filter_map(|line| line.strip_prefix("After="))
+        .flat_map(str::split_whitespace)
+        .collect();
+    for server in ["nginx", "apache2", "lighttpd", "caddy", "pihole-FTL"] {
+        let unit = format!("{server}.service");
+        assert!(behind.contains(&unit.as_str()), "{unit}: {behind:?}");
+    }
 }
 
 /// What systemd says of the service's exposure, offline; the score that the README states.
