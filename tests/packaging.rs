@@ -403,46 +403,120 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-#[test]
-fn a_repository_stays_whole_when_its_key_is_not_there() {
-    if !are_there(&["gpg", "apt-ftparchive", "dpkg-deb"]) {
-        return;
+/// What makes and signs a repository, and a package to put there. None where the tools are not there.
+struct Publisher {
+    folder: tempfile::TempDir,
+}
+
+impl Publisher {
+    fn new() -> Option<Publisher> {
+        if !are_there(&["gpg", "gpg-agent", "apt-ftparchive", "dpkg-deb"]) {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let publisher = Publisher { folder };
+        publisher.package("1");
+        Some(publisher)
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    let tree = folder.path().join("tree/DEBIAN");
-    fs::create_dir_all(&tree).expect("made");
-    fs::write(
-        tree.join("control"),
-        "Package: rill\nVersion: 1\nArchitecture: all\nMaintainer: x <x@rill.invalid>\nDescription: x\n",
-    )
-    .expect("written");
-    output(
-        Command::new("dpkg-deb")
-            .args(["--root-owner-group", "--build", "tree", "rill_1_all.deb"])
-            .current_dir(folder.path()),
-    );
-    let publish = |key: &[&str]| {
-        Command::new(root().join("packaging/repository"))
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Makes a package of this version.
+    fn package(&self, version: &str) {
+        put(self.path("tree/DEBIAN/control"));
+        let control = format!(
+            "Package: rill\nVersion: {version}\nArchitecture: all\nMaintainer: x <x@rill.invalid>\nDescription: x\n"
+        );
+        fs::write(self.path("tree/DEBIAN/control"), control).expect("written");
+        output(
+            Command::new("dpkg-deb")
+                .args(["--root-owner-group", "--build", "tree"])
+                .arg(format!("rill_{version}_all.deb"))
+                .current_dir(self.folder.path()),
+        );
+    }
+
+    /// Where the key is kept; a path that is too long for a socket.
+    fn key(&self) -> PathBuf {
+        self.path("home")
+            .join("long".repeat(40))
+            .join("rill-repository.key")
+    }
+
+    /// Publishes in `web space/debian`; whether that succeeded, and what was said.
+    fn publish(&self, key: &[&str]) -> (bool, String) {
+        let output = Command::new(root().join("packaging/repository"))
             .arg("web space/debian")
             .args(key)
-            .env("RILL_PACKAGES", folder.path())
-            .env("GNUPGHOME", folder.path().join("web space/debian.key"))
-            .current_dir(folder.path())
+            .env("RILL_PACKAGES", self.folder.path())
+            .env("XDG_DATA_HOME", self.key().parent().expect("a folder"))
+            .current_dir(self.folder.path())
             .output()
-            .expect("it starts")
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    }
+
+    /// Every published file.
+    fn published(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        contents(&self.path("web space/debian"))
+    }
+}
+
+#[test]
+fn a_repository_stays_whole_when_its_key_is_not_there() {
+    let Some(publisher) = Publisher::new() else {
+        return;
     };
-    let made = publish(&[]);
-    let said = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "{said}");
-    let published = folder.path().join("web space/debian");
-    let before = contents(&published);
+    let (made, said) = publisher.publish(&[]);
+    assert!(made, "{said}");
+    let before = publisher.published();
     assert_eq!(before.len(), 7, "{before:?}");
-    let refused = publish(&["nobody@rill.invalid"]);
-    assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("no secret key nobody@rill.invalid"));
-    assert_eq!(contents(&published), before);
-    let beside = fs::read_dir(folder.path().join("web space")).expect("a folder");
-    assert_eq!(beside.count(), 2);
+    publisher.package("1");
+    fs::write(publisher.path("rill_2_all.deb"), "x").expect("written");
+    let (made, said) = publisher.publish(&["nobody@rill.invalid"]);
+    assert!(!made);
+    assert!(said.contains("no secret key nobody@rill.invalid"), "{said}");
+    assert_eq!(publisher.published(), before);
+    let beside = fs::read_dir(publisher.path("web space")).expect("a folder");
+    assert_eq!(beside.count(), 1);
+}
+
+#[test]
+fn the_key_of_a_repository_is_kept_where_nobody_publishes_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(publisher) = Publisher::new() else {
+        return;
+    };
+    // A folder for the key is no key yet.
+    fs::create_dir_all(publisher.key()).expect("made");
+    let other = publisher.path("web space/debian/other");
+    fs::create_dir_all(&other).expect("made");
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o750)).expect("changed");
+    let (made, said) = publisher.publish(&[]);
+    assert!(made, "{said}");
+    assert!(said.contains("made the key in "), "{said}");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&publisher.key()), 0o700);
+    assert_eq!(mode(&other), 0o750, "another's folder");
+    let exported = fs::read(publisher.path("web space/debian/rill.gpg")).expect("a key");
+    // Packages of before stay, and so does the key.
+    fs::remove_file(publisher.path("rill_1_all.deb")).expect("removed");
+    publisher.package("2");
+    let (made, said) = publisher.publish(&[]);
+    assert!(made, "{said}");
+    let index = fs::read_to_string(publisher.path("web space/debian/Packages")).expect("an index");
+    assert!(index.contains("./rill_1_all.deb") && index.contains("./rill_2_all.deb"));
+    // That of a repository whose key lies beside it.
+    fs::rename(publisher.key(), publisher.path("web space/debian.key")).expect("moved");
+    let (made, said) = publisher.publish(&[]);
+    assert!(made, "{said}");
+    assert!(said.contains("keep it off the web"), "{said}");
+    assert!(!publisher.key().join("pubring.kbx").exists());
+    let now = fs::read(publisher.path("web space/debian/rill.gpg")).expect("a key");
+    assert_eq!(now, exported);
 }
 
 /// The service wants both its sockets, so that one which failed is tried again; that of port 80 until it is disabled.
