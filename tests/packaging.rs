@@ -112,6 +112,7 @@ fn the_manual_has_every_setting_with_its_default() {
     let page: String = page.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut section = String::new();
     let mut found = 0;
+    let mut explained = false;
     for line in settings.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             section = name.to_owned();
@@ -128,8 +129,10 @@ fn the_manual_has_every_setting_with_its_default() {
                 plain(&entry)
             };
             assert!(page.contains(&entry), "rill.toml(5) lacks {entry}\n{page}");
+            assert!(explained, "nothing is said of {entry}");
             found += 1;
         }
+        explained = line.starts_with("# ");
     }
     assert!(
         found >= rill_settings(),
