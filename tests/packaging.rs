@@ -1,6 +1,7 @@
 //! What the package brings beside the program: it says what the program does, and does what it says.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -348,18 +349,27 @@ fn a_purge_tells_of_the_folders_that_the_settings_named() {
 }
 
 #[test]
-fn what_is_removed_is_not_announced() {
+fn an_armv6_board_is_told_before_anything_is_unpacked() {
     let folder = tempfile::tempdir().expect("a folder");
-    let services = folder.path().join("etc/avahi/services");
-    put(services.join("rill.service"));
-    maintain(folder.path(), "postrm", "remove");
-    assert!(!services.join("rill.service").exists());
-    maintain(folder.path(), "preinst", "install");
-    assert_eq!(contents(&services).len(), 1);
-    assert!(services.join("rill.service").exists());
-    maintain(folder.path(), "postrm", "remove");
-    maintain(folder.path(), "postrm", "purge");
-    assert!(contents(&services).is_empty());
+    let uname = folder.path().join("uname");
+    let preinst = |machine: &str| {
+        fs::write(&uname, format!("#!/bin/sh\necho {machine}\n")).expect("written");
+        fs::set_permissions(&uname, fs::Permissions::from_mode(0o755)).expect("executable");
+        let path = std::env::var("PATH").unwrap_or_default();
+        Command::new("sh")
+            .arg(root().join("packaging/deb/preinst"))
+            .arg("install")
+            .env("PATH", format!("{}:{path}", folder.path().display()))
+            .output()
+            .expect("sh starts")
+    };
+    for machine in ["armv7l", "armv8l", "aarch64", "x86_64"] {
+        assert!(preinst(machine).status.success(), "{machine}");
+    }
+    let refused = preinst("armv6l");
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("Pi 2"), "{said}");
 }
 
 /// The daemon names its files where it makes them; a new one is the purge's business, too.
