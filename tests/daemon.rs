@@ -66,10 +66,11 @@ impl Systemd {
                 .saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(1));
             self.socket.set_read_timeout(Some(left)).expect("a timeout");
-            let mut buffer = [0; 4096];
+            let mut buffer = vec![0; 1 << 16];
             let Ok(n) = self.socket.recv(&mut buffer) else {
                 panic!("{line} was not heard, but {:?}", self.heard);
             };
+            assert!(n <= 4096, "systemd drops a datagram of {n} bytes");
             let text = String::from_utf8(buffer[..n].to_vec()).expect("UTF-8");
             self.heard.push((Instant::now(), text.clone()));
             let lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -613,4 +614,19 @@ fn the_status_names_the_drive_account_once_it_is_known() {
             .any(|line| line.contains("Drive: connected as ") && line.contains('@')),
         "{ready:?}"
     );
+}
+
+/// A status of more than 4096 bytes took the READY beside it along, and the start never ended.
+#[test]
+fn a_long_error_in_the_file_is_ready_all_the_same() {
+    let (socket, address) = listening();
+    let long = format!("\"{}\"", "ü".repeat(6000));
+    let setup = Setup::new().set("limits", "upload", &long);
+    let (mut systemd, path) = Systemd::bind(setup.path());
+    let setup = setup.env("NOTIFY_SOCKET", &path);
+    let _running = Running(activated(&setup, socket, 1, "").spawn().expect("a shell"));
+    let ready = systemd.hear("READY=1", SOON);
+    let told = |line: &String| line.starts_with("STATUS=") && line.contains("limits.upload");
+    assert!(ready.iter().any(told), "{ready:?}");
+    assert_eq!(client::get(address, "/").status(), 503);
 }

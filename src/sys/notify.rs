@@ -14,6 +14,9 @@ use smol::future::or;
 /// How long one message may wait for systemd to read. It has less than its own watchdog's patience.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Bytes of a status at most. systemd drops a datagram of more than 4096 bytes whole, and with it the READY beside the status.
+const MAX_STATUS: usize = 2048;
+
 /// Something to tell systemd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -73,9 +76,15 @@ fn monotonic_usec() -> i128 {
     i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000
 }
 
-/// A status as one line: what cannot stand in a datagram of lines becomes a space.
+/// A status as one line of a length that systemd takes: what cannot stand in a datagram of lines becomes a space.
 pub fn status(text: &str) -> Message {
-    Message::Status(text.split(char::is_control).collect::<Vec<_>>().join(" "))
+    let mut line = text.split(char::is_control).collect::<Vec<_>>().join(" ");
+    if line.len() > MAX_STATUS {
+        let end = (0..=MAX_STATUS).rev().find(|at| line.is_char_boundary(*at));
+        line.truncate(end.unwrap_or(0));
+        line.push('…');
+    }
+    Message::Status(line)
 }
 
 /// How often systemd wants to hear [`Message::Watchdog`] at the latest, when it does
@@ -109,6 +118,20 @@ mod tests {
             status("a\nREADY=1\u{7}b"),
             Message::Status("a READY=1 b".to_owned())
         );
+    }
+
+    #[test]
+    fn a_long_status_is_cut_between_characters() {
+        for text in ["ü".repeat(5000), format!("x{}", "ü".repeat(5000))] {
+            let Message::Status(line) = status(&text) else {
+                panic!("a status");
+            };
+            assert!(line.len() <= MAX_STATUS + 3 && line.len() > MAX_STATUS - 3);
+            let begin = line.strip_suffix('…').expect("it says that it was cut");
+            assert!(text.starts_with(begin));
+        }
+        let short = "ü".repeat(MAX_STATUS / 2);
+        assert_eq!(status(&short), Message::Status(short));
     }
 
     #[test]
