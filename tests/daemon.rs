@@ -630,3 +630,20 @@ fn a_long_error_in_the_file_is_ready_all_the_same() {
     assert!(ready.iter().any(told), "{ready:?}");
     assert_eq!(client::get(address, "/").status(), 503);
 }
+
+/// systemd does not read here, so that every reload takes seconds; the signals that wait filled the place of the one
+/// that ends it.
+#[test]
+fn sigterm_is_obeyed_after_a_storm_of_sighup() {
+    let setup = Setup::new();
+    let (systemd, path) = Systemd::bind(setup.path());
+    let mut daemon = setup.env("NOTIFY_SOCKET", &path).start();
+    for _ in 0..5000 {
+        daemon.sighup();
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    daemon.sigterm();
+    let status = daemon.wait_exit(SOON).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    drop(systemd);
+}

@@ -3,6 +3,7 @@
 use std::io;
 
 use async_signal::{Signal as Unix, Signals as Stream};
+use smol::future::{or, poll_once};
 use smol::stream::StreamExt;
 
 /// What a signal asks for.
@@ -15,8 +16,14 @@ pub enum Signal {
 }
 
 /// The signals that have arrived and not been asked for yet.
+///
+/// Each kind has a stream of its own: one holds some hundreds and drops what comes then, and no flood of SIGHUP may
+/// drown a SIGTERM.
 #[derive(Debug)]
-pub struct Signals(Stream);
+pub struct Signals {
+    stop: Stream,
+    reload: Stream,
+}
 
 impl Signals {
     /// From here on the signals are delivered here, and no longer end the process.
@@ -24,19 +31,76 @@ impl Signals {
     /// # Errors
     /// The kernel refused a handler.
     pub fn new() -> io::Result<Signals> {
-        Stream::new([Unix::Term, Unix::Int, Unix::Hup]).map(Signals)
+        Ok(Signals {
+            stop: Stream::new([Unix::Term, Unix::Int])?,
+            reload: Stream::new([Unix::Hup])?,
+        })
     }
 
-    /// The next signal.
+    /// The next signal; a stop goes before a reload, and reloads that wait together are one.
     pub async fn next(&mut self) -> Signal {
-        loop {
-            match self.0.next().await {
-                Some(Ok(Unix::Hup)) => return Signal::Reload,
-                Some(Ok(_)) => return Signal::Stop,
-                Some(Err(error)) => log::warn!("a signal was lost: {error}"),
-                // The stream has no end; were there one, waiting is all that is left to do.
-                None => smol::future::pending().await,
-            }
+        let Signals { stop, reload } = self;
+        let stopped = async {
+            arrived(stop).await;
+            Signal::Stop
+        };
+        let reloaded = async {
+            arrived(reload).await;
+            while matches!(poll_once(reload.next()).await, Some(Some(Ok(_)))) {}
+            Signal::Reload
+        };
+        or(stopped, reloaded).await
+    }
+
+    /// The next stop; what else arrives waits.
+    pub async fn stop(&mut self) {
+        arrived(&mut self.stop).await;
+    }
+
+    /// What `work` gives, or nothing when a stop is asked for before.
+    pub async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let stopped = async {
+            self.stop().await;
+            None
+        };
+        or(async { Some(work.await) }, stopped).await
+    }
+}
+
+async fn arrived(stream: &mut Stream) {
+    loop {
+        match stream.next().await {
+            Some(Ok(_)) => return,
+            Some(Err(error)) => log::warn!("a signal was lost: {error}"),
+            // The stream has no end; were there one, waiting is all that is left to do.
+            None => smol::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal as Raw, getpid, kill_process};
+
+    #[test]
+    fn a_stop_is_heard_after_any_number_of_reloads() {
+        smol::block_on(async {
+            let mut signals = Signals::new().expect("handlers");
+            for _ in 0..5000 {
+                kill_process(getpid(), Raw::HUP).expect("sent");
+            }
+            kill_process(getpid(), Raw::TERM).expect("sent");
+            let work = std::future::pending::<()>();
+            assert_eq!(signals.unless_stopped(work).await, None);
+            let mut reloads = 0;
+            while let Some(signal) = poll_once(signals.next()).await {
+                assert_eq!(signal, Signal::Reload);
+                reloads += 1;
+            }
+            assert!(reloads < 100, "{reloads} were obeyed one by one");
+            kill_process(getpid(), Raw::INT).expect("sent");
+            assert_eq!(signals.next().await, Signal::Stop);
+        });
     }
 }
