@@ -56,6 +56,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long the start waits for the catalog. A Pi reads one of 20 MB within two seconds.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a reload may keep systemd waiting for its end.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Descriptors beside those of connections: the database, pipes of children, pooled connections to Drive.
 const SPARE_DESCRIPTORS: u64 = 512;
 
@@ -101,14 +104,22 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
 
     let admin = Arc::new(Admin::open(&config.state.dir));
     let folders = upkeep::Folders::of(&config);
-    let missing = folders
-        .make_at_start(&admin, config.state.dir.clone())
-        .await;
+    let made = folders.make_at_start(&admin, config.state.dir.clone());
+    let Some(missing) = signals.unless_stopped(made).await else {
+        return stopped_early().await;
+    };
 
     let ffmpeg = Programs::new(&config.ffmpeg);
     let loopback = Loopback::new();
     let live = LiveStreams::new(config.ffmpeg.live_streams);
-    let drive = Drive::new(&config, kind::content_type);
+    // The disk that holds the credentials may hang as well as any other.
+    let drive = smol::unblock({
+        let config = config.clone();
+        move || Drive::new(&config, kind::content_type)
+    });
+    let Some(drive) = signals.unless_stopped(drive).await else {
+        return stopped_early().await;
+    };
     let videos = Folder::new(config.library.videos.clone());
     let database = Database::of(&config.state.dir);
     let scanner = Scanner::new(&config, drive.clone(), database.clone());
@@ -156,7 +167,11 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     });
 
     let max_connections = config.http.max_connections;
-    let sockets = listen::sockets(&config.http.listen, inherited).await?;
+    let sockets = listen::sockets(&config.http.listen, inherited);
+    let Some(sockets) = signals.unless_stopped(sockets).await else {
+        return stopped_early().await;
+    };
+    let sockets = sockets?;
     let listener = Listener::new(sockets, max_connections)
         .map_err(|error| Error::internal("the sockets cannot be served").because(error))?;
     let listener = Arc::new(listener);
@@ -195,7 +210,10 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     });
     let (read, first_read) = smol::channel::bounded(1);
     let following = executor::spawn(async move { catalog.follow(read).await });
-    or(async { _ = first_read.recv().await }, late()).await;
+    let read = or(async { _ = first_read.recv().await }, late());
+    if signals.unless_stopped(read).await.is_none() {
+        return stopped_early().await;
+    }
 
     let readers = readers::listen(&loopback);
     let reading = readers.clone().map(|readers| {
@@ -238,7 +256,9 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
         .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
 
     while signals.next().await == Signal::Reload {
-        reload(&drive).await;
+        if signals.unless_stopped(reload(&drive)).await.is_none() {
+            break;
+        }
     }
 
     log::info!("rill stops; streams have {} s to end", GRACE.as_secs());
@@ -256,12 +276,19 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     // Those who listen to events would otherwise stay to the end of their grace.
     events.close();
     // Who asks twice does not want to wait.
-    or(listener.close(GRACE), stop_asked(&mut signals)).await;
+    or(listener.close(GRACE), signals.stop()).await;
     drop(serving);
     drop(reading);
     drop(preparing);
     close(&progress).await;
     log::info!("rill has stopped");
+    Ok(())
+}
+
+/// The end of a daemon that was asked to stop before it served anybody.
+async fn stopped_early() -> Result<()> {
+    notify::send(vec![Message::Stopping, notify::status("stopping")]).await;
+    log::info!("rill has stopped before it began to serve");
     Ok(())
 }
 
@@ -296,15 +323,16 @@ async fn tell_scan(scanner: Scanner, events: Events) {
     }
 }
 
-async fn stop_asked(signals: &mut Signals) {
-    while signals.next().await != Signal::Stop {}
-}
-
 async fn reload(drive: &Drive) {
     log::info!("reading the Drive credentials again");
     notify::send(vec![Message::Reloading]).await;
     let drive = drive.clone();
-    smol::unblock(move || drive.reload()).await;
+    let read = smol::unblock(move || drive.reload());
+    let late = async {
+        smol::Timer::after(RELOAD_PATIENCE).await;
+        log::warn!("the Drive credentials are not read yet: their disk does not answer");
+    };
+    or(read, late).await;
     notify::send(vec![Message::Ready]).await;
 }
 

@@ -647,3 +647,48 @@ fn sigterm_is_obeyed_after_a_storm_of_sighup() {
     assert_eq!(status.code(), Some(0));
     drop(systemd);
 }
+
+/// As on a disk that hangs: the token cannot be read, and the start waits for it.
+#[test]
+fn sigterm_is_obeyed_while_the_start_waits_for_a_disk() {
+    let setup = Setup::new();
+    pipe(&setup.path().join("state/admin-token"));
+    let log = setup.path().join("log");
+    let file = std::fs::File::create(&log).expect("a file");
+    let mut command = setup.command(&["serve"]);
+    command.stdout(Stdio::null()).stderr(Stdio::from(file));
+    let mut running = Running(command.spawn().expect("it starts"));
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(eventually(SOON, || read().contains(" starts")));
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(rustix::process::Signal::TERM);
+    // The start itself waits for 15 s.
+    assert_eq!(running.wait(Duration::from_secs(10)), Some(0), "{}", read());
+}
+
+fn pipe(path: &Path) {
+    let (kind, mode) = (
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+    );
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).expect("a pipe");
+}
+
+#[test]
+fn a_pipe_in_place_of_the_credentials_is_refused() {
+    let setup = Setup::new();
+    let credentials = setup.credentials();
+    pipe(&credentials);
+    let setup = setup.set("drive", "credentials", &format!("{credentials:?}"));
+    let (mut systemd, path) = Systemd::bind(setup.path());
+    let mut daemon = setup.env("NOTIFY_SOCKET", &path).start();
+    let ready = systemd.hear("READY=1", SOON);
+    let told = |line: &String| line.contains("it is not a regular file");
+    assert!(ready.iter().any(told), "{ready:?}");
+    daemon.sighup();
+    systemd.hear("RELOADING=1", SOON);
+    systemd.hear("READY=1", SOON);
+    daemon.sigterm();
+    let status = daemon.wait_exit(SOON).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}

@@ -4,10 +4,12 @@
 //! sentence that names the file and the remedy; the key itself is never shown, not even in `Debug`.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use ring::signature::RsaKeyPair;
+use rustix::fs::{Mode, OFlags};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
@@ -77,7 +79,9 @@ impl Account {
 /// # Errors
 /// As `File::open`; `InvalidData` for a larger one.
 pub(super) fn read_bounded(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
+    // A pipe that nobody writes to would otherwise be waited for before it can be refused.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
