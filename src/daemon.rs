@@ -216,6 +216,9 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     }
 
     let readers = readers::listen(&loopback);
+    let door = readers
+        .as_ref()
+        .and_then(|readers| readers.addresses().pop());
     let reading = readers.clone().map(|readers| {
         let service = Arc::new(Readers(Arc::clone(&app)));
         executor::spawn(async move { readers.serve(service).await })
@@ -252,8 +255,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     ));
     let sweeping = executor::spawn(async move { resumable.watch().await });
     let telling = executor::spawn(tell_scan(scanner_told, events.clone()));
-    let watchdog = notify::watchdog_interval()
-        .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
+    let watchdog = watchdog::start(door);
 
     while signals.next().await == Signal::Reload {
         if signals.unless_stopped(reload(&drive)).await.is_none() {

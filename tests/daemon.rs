@@ -692,3 +692,42 @@ fn a_pipe_in_place_of_the_credentials_is_refused() {
     let status = daemon.wait_exit(SOON).expect("it ends");
     assert_eq!(status.code(), Some(0));
 }
+
+/// The address belongs to documentation and to no network card; before, the probe asked that very address.
+#[test]
+fn a_daemon_whose_only_address_is_not_here_feeds_the_watchdog() {
+    let setup = Setup::new().set("http", "listen", "[\"192.0.2.77:0\"]");
+    let (mut systemd, path) = Systemd::bind(setup.path());
+    let daemon = setup
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "2000000")
+        .start();
+    assert_eq!(daemon.address.ip().to_string(), "192.0.2.77");
+    systemd.hear("READY=1", SOON);
+    for _ in 0..3 {
+        systemd.hear("WATCHDOG=1", SOON);
+    }
+    assert!(!daemon.log().contains("does not answer itself"));
+}
+
+#[test]
+fn a_broken_file_and_an_address_that_is_not_here_feed_the_watchdog() {
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
+    let socket = socket.expect("a socket");
+    sockopt::set_ip_freebind(&socket, true).expect("Linux");
+    let address: SocketAddr = "192.0.2.77:0".parse().expect("an address");
+    rustix::net::bind(&socket, &address).expect("bound");
+    rustix::net::listen(&socket, 8).expect("listening");
+    let setup = Setup::new().set("http", "max_connections", "0");
+    let (mut systemd, path) = Systemd::bind(setup.path());
+    let setup = setup
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "2000000");
+    let mut command = activated(&setup, TcpListener::from(socket), 1, "");
+    let _running = Running(command.spawn().expect("a shell"));
+    systemd.hear("READY=1", SOON);
+    for _ in 0..3 {
+        systemd.hear("WATCHDOG=1", SOON);
+    }
+}

@@ -4,7 +4,7 @@
 //! Exiting instead would have systemd start the daemon for every connection, fail five times, and give the
 //! sockets up; a person in front of the television would see a refused connection and no reason.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use super::watchdog;
 
 /// Connections at once; the answers are short.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Connections at once to the watchdog's door, where nobody else knocks.
+const AT_THE_DOOR: usize = 4;
 
 /// Answers everything with one sentence.
 struct Sorry {
@@ -60,6 +63,15 @@ pub(super) async fn serve(
     load: &dyn Fn() -> Result<Config>,
     signals: &mut Signals,
 ) -> Result<Option<Config>> {
+    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|socket| Listener::new(vec![socket], AT_THE_DOOR))
+        .map_err(|error| log::warn!("the watchdog asks nobody: {error}"))
+        .ok();
+    let door_address = door.as_ref().and_then(|door| door.addresses().pop());
+    let _open = door.map(|door| {
+        let sentence = error.chain();
+        executor::spawn(async move { door.serve(Arc::new(Sorry { sentence })).await })
+    });
     loop {
         log::error!("{}", error.chain());
         let sentence = error.chain();
@@ -81,8 +93,7 @@ pub(super) async fn serve(
             async move { listener.serve(service).await }
         });
         notify::send(vec![Message::Ready, notify::status(&sentence)]).await;
-        let watchdog = notify::watchdog_interval()
-            .map(|interval| executor::spawn(watchdog::run(interval, listener.addresses())));
+        let watchdog = watchdog::start(door_address);
 
         let signal = signals.next().await;
         let loaded = match signal {

@@ -11,8 +11,9 @@ use smol::net::TcpStream;
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// Where a socket bound to `address` is reached from this machine. The kernel routes an address of our own
-/// over loopback, so only the unspecified ones need another name.
+/// Where a socket bound to `address` is reached from this machine. The kernel routes an address that one of the
+/// machine's cards has over loopback, so only the unspecified ones need another name. One that no card has (any more)
+/// is not reached at all.
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -2,33 +2,44 @@
 //!
 //! A daemon that accepts and never answers, or whose pool of blocking threads is stuck on a dead disk, is up by
 //! every count of systemd and down for everybody else. So before each `WATCHDOG=1` a request goes through a
-//! real socket, the real connection layer and the real routes, and a piece of nothing through the pool. Any
-//! answer in HTTP is life: a house that is full says 503, and is not to be restarted for it.
+//! real socket and the real connection layer, and a piece of nothing through the pool. Any answer in HTTP is life: a
+//! house that is full says 503, and is not to be restarted for it.
+//!
+//! The request comes by a door of our own on loopback and by no configured address: a network card may be gone, and a
+//! crowd before a full house is turned away without a word. A restart mends neither.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use smol::future::or;
+use smol::Task;
+use smol::future::{or, try_zip};
 
 use super::probe;
+use crate::sys::executor;
 use crate::sys::notify::{self, Message};
 
 /// What is asked. OPTIONS is answered from nothing: neither a slow disk nor Drive stands behind it.
 const METHOD: &str = "OPTIONS";
 const PATH: &str = "/api/health";
 
-/// The longest that either half of the probe may take.
+/// The longest that any part of the probe may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Tells systemd until the task is dropped, where it wants to be told. Without a `door`, on a machine that has no
+/// loopback network, nobody is asked over HTTP.
+pub(super) fn start(door: Option<SocketAddr>) -> Option<Task<()>> {
+    notify::watchdog_interval().map(|interval| executor::spawn(run(interval, door)))
+}
 
 /// Tells systemd at half of `interval`, for as long as the probe passes. After one that failed it
 /// tries again soon: one late answer must not end the streams of a whole house.
-pub(super) async fn run(interval: Duration, addresses: Vec<SocketAddr>) {
+async fn run(interval: Duration, door: Option<SocketAddr>) {
     let half = interval / 2;
     let patience = PATIENCE.min(half / 2);
     loop {
         let begun = Instant::now();
-        let pause = match alive(&addresses, patience).await {
+        let pause = match alive(door, patience).await {
             Ok(()) => {
                 notify::send(vec![Message::Watchdog]).await;
                 half.saturating_sub(begun.elapsed())
@@ -44,31 +55,63 @@ pub(super) async fn run(interval: Duration, addresses: Vec<SocketAddr>) {
     }
 }
 
-async fn alive(addresses: &[SocketAddr], patience: Duration) -> io::Result<()> {
-    answers(addresses, patience).await?;
-    let pool = async {
-        smol::unblock(|| ()).await;
-        Ok(())
+async fn alive(door: Option<SocketAddr>, patience: Duration) -> io::Result<()> {
+    let pool = within(patience, "the blocking pool is stuck", smol::unblock(|| ()));
+    let answer = async {
+        match door {
+            Some(door) => answers(door, patience).await,
+            None => Ok(()),
+        }
     };
-    let late = async {
-        smol::Timer::after(patience).await;
-        Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the blocking pool is stuck",
-        ))
-    };
-    or(pool, late).await
+    try_zip(answer, pool).await.map(|_| ())
 }
 
-/// One address that answers is enough: another may belong to a network card that is gone.
-async fn answers(addresses: &[SocketAddr], patience: Duration) -> io::Result<()> {
-    let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match probe::ask(*address, METHOD, PATH, share).await {
-            Ok(_) => return Ok(()),
-            Err(error) => last = error,
+/// Waits for `work`, and calls what it takes too long `fault`.
+async fn within(
+    patience: Duration,
+    fault: &'static str,
+    work: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let late = async {
+        smol::Timer::after(patience).await;
+        Err(io::Error::new(io::ErrorKind::TimedOut, fault))
+    };
+    let done = async {
+        work.await;
+        Ok(())
+    };
+    or(done, late).await
+}
+
+async fn answers(door: SocketAddr, patience: Duration) -> io::Result<()> {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkDown, NetworkUnreachable};
+
+    match probe::ask(door, METHOD, PATH, patience).await {
+        Ok(_) => Ok(()),
+        // The machine has no loopback any more, or no port left for us: nobody was asked.
+        Err(error)
+            if matches!(
+                error.kind(),
+                AddrNotAvailable | HostUnreachable | NetworkDown | NetworkUnreachable
+            ) =>
+        {
+            log::debug!("the watchdog's probe: {error}");
+            Ok(())
         }
+        Err(error) => Err(error),
     }
-    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_is_deaf_is_no_life() {
+        // The kernel takes the connection; nobody answers it.
+        let deaf = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let door = deaf.local_addr().expect("bound");
+        let alive = smol::block_on(alive(Some(door), Duration::from_millis(300)));
+        assert_eq!(alive.expect_err("silence").kind(), io::ErrorKind::TimedOut);
+    }
 }
