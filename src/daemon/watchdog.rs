@@ -1,9 +1,9 @@
 //! systemd's watchdog, told that we live only while we are seen to.
 //!
-//! A daemon that accepts and never answers, or whose pool of blocking threads is stuck on a dead disk, is up by
-//! every count of systemd and down for everybody else. So before each `WATCHDOG=1` a request goes through a
-//! real socket and the real connection layer, and a piece of nothing through the pool. Any answer in HTTP is life: a
-//! house that is full says 503, and is not to be restarted for it.
+//! A daemon that accepts and never answers, that has a thread which hangs, or whose pool of blocking threads is
+//! stuck on a dead disk, is up by every count of systemd and down for everybody else. So before each `WATCHDOG=1` a
+//! request goes through a real socket and the real connection layer, and a piece of nothing through each thread and
+//! through the pool. Any answer in HTTP is life: a house that is full says 503, and is not to be restarted for it.
 //!
 //! The request comes by a door of our own on loopback and by no configured address: a network card may be gone, and a
 //! crowd before a full house is turned away without a word. A restart mends neither.
@@ -57,13 +57,14 @@ async fn run(interval: Duration, door: Option<SocketAddr>) {
 
 async fn alive(door: Option<SocketAddr>, patience: Duration) -> io::Result<()> {
     let pool = within(patience, "the blocking pool is stuck", smol::unblock(|| ()));
+    let threads = within(patience, "a thread hangs", executor::everywhere());
     let answer = async {
         match door {
             Some(door) => answers(door, patience).await,
             None => Ok(()),
         }
     };
-    try_zip(answer, pool).await.map(|_| ())
+    try_zip(answer, try_zip(threads, pool)).await.map(|_| ())
 }
 
 /// Waits for `work`, and calls what it takes too long `fault`.
@@ -105,6 +106,27 @@ async fn answers(door: SocketAddr, patience: Duration) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_thread_that_hangs_is_no_life() {
+        let alive = || smol::block_on(alive(None, Duration::from_millis(300)));
+        let (release, released) = mpsc::channel::<()>();
+        let (began, begun) = mpsc::channel();
+        let hung = executor::spawn(async move {
+            let _ = began.send(());
+            let _ = released.recv();
+        });
+        begun.recv().expect("it runs");
+        let error = alive().expect_err("one of them hangs");
+        assert_eq!(error.to_string(), "a thread hangs");
+        drop(release);
+        smol::block_on(hung);
+        let end = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = alive() {
+            assert!(Instant::now() < end, "{error}");
+        }
+    }
 
     #[test]
     fn a_daemon_that_is_deaf_is_no_life() {

@@ -57,6 +57,16 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
     spawn_on(index, future)
 }
 
+/// Returns when each of the threads has run a task: not while one of them hangs.
+pub async fn everywhere() {
+    let tasks: Vec<Task<()>> = (0..workers().len())
+        .map(|index| spawn_on(index, async {}))
+        .collect();
+    for task in tasks {
+        task.await;
+    }
+}
+
 /// Runs `main` on this thread, and tasks on as many others as the machine has cores, four at most.
 /// Returns when `main` does; the tasks go on until the process ends.
 pub fn run<T>(main: impl Future<Output = T>) -> T {
