@@ -731,3 +731,43 @@ fn a_broken_file_and_an_address_that_is_not_here_feed_the_watchdog() {
         systemd.hear("WATCHDOG=1", SOON);
     }
 }
+
+/// Starts on an inherited socket for one family of addresses, with `[::]` of its port configured; the log.
+fn beside(address: SocketAddr, reached: fn(u16) -> SocketAddr) -> Option<String> {
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+    let family = match address.is_ipv6() {
+        true => AddressFamily::INET6,
+        false => AddressFamily::INET,
+    };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None).ok()?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true).ok()?;
+    }
+    rustix::net::bind(&socket, &address).ok()?;
+    rustix::net::listen(&socket, 8).expect("listening");
+    let socket = TcpListener::from(socket);
+    let port = socket.local_addr().expect("bound").port();
+    let setup = Setup::new().set("http", "listen", &format!("[\"[::]:{port}\"]"));
+    let log = setup.path().join("log");
+    let file = std::fs::File::create(&log).expect("a file");
+    let mut command = activated(&setup, socket, 1, "");
+    let _running = Running(command.stderr(Stdio::from(file)).spawn().expect("a shell"));
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(eventually(SOON, || read().contains("listening on ")));
+    assert_eq!(client::get(reached(port), "/robots.txt").status(), 200);
+    Some(read())
+}
+
+#[test]
+fn every_address_is_served_beside_an_inherited_socket_for_ipv6_alone() {
+    let every = "[::]:0".parse().expect("an address");
+    beside(every, |port| SocketAddr::from(([127, 0, 0, 1], port)));
+}
+
+#[test]
+fn an_inherited_socket_for_ipv4_is_not_another_program() {
+    let every = "0.0.0.0:0".parse().expect("an address");
+    let log = beside(every, |port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let log = log.expect("IPv4 is everywhere");
+    assert!(!log.contains("another program"), "{log}");
+}

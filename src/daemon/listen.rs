@@ -15,43 +15,59 @@ pub(super) async fn sockets(
     listen: &[String],
     inherited: Vec<TcpListener>,
 ) -> Result<Vec<TcpListener>> {
-    let mut sockets = inherited;
-    let mut first_error = None;
-    for text in listen {
-        match resolve(text).await {
-            Ok(address) if sockets.iter().any(|s| sockets::covers(s, address)) => {
-                log::debug!("{text} is served by a socket that is already there");
-            }
-            Ok(address) => match sockets::bind(address) {
-                Ok(socket) => sockets.push(socket),
-                Err(error) => put(&mut first_error, refused(text, address.port(), error)),
-            },
-            Err(error) => put(&mut first_error, error),
-        }
-    }
-    match first_error {
-        Some(error) if sockets.is_empty() => Err(error),
-        None if sockets.is_empty() => Err(Error::new(
+    let (sockets, mut errors) = gather(listen, inherited).await;
+    let fatal = if !sockets.is_empty() {
+        None
+    } else if errors.is_empty() {
+        Some(Error::new(
             Kind::Unavailable,
             "listen",
             "http.listen is empty and systemd handed over no socket; name an address, such as \"[::]:8080\", or start rill.socket",
-        )),
-        first_error => {
-            if let Some(error) = first_error {
-                log::warn!("{}", error.chain());
-            }
-            Ok(sockets)
-        }
+        ))
+    } else {
+        // The one for what a person wrote first.
+        Some(errors.remove(0))
+    };
+    warn(errors);
+    fatal.map_or(Ok(sockets), Err)
+}
+
+fn warn(errors: Vec<Error>) {
+    for error in errors {
+        log::warn!("{}", error.chain());
     }
 }
 
-/// Keeps the first error, which names what a person wrote first, and logs the others.
-fn put(first: &mut Option<Error>, error: Error) {
-    if first.is_none() {
-        *first = Some(error);
-    } else {
-        log::warn!("{}", error.chain());
+/// The sockets that are to be had, and why the others are not.
+async fn gather(listen: &[String], inherited: Vec<TcpListener>) -> (Vec<TcpListener>, Vec<Error>) {
+    let mut sockets = inherited;
+    let mut errors = Vec::new();
+    for text in listen {
+        match resolve(text).await {
+            Ok(address) => match sockets::bind_beside(&sockets, address) {
+                Ok(Some(socket)) => sockets.push(socket),
+                Ok(None) => {
+                    log::debug!("{text} is served by a socket that is already there");
+                }
+                Err(error) => errors.push(match sockets::in_the_way(&sockets, address) {
+                    Some(own) if error.kind() == io::ErrorKind::AddrInUse => {
+                        crossed(text, own, error)
+                    }
+                    _ => refused(text, address.port(), error),
+                }),
+            },
+            Err(error) => errors.push(error),
+        }
     }
+    (sockets, errors)
+}
+
+/// Why an address cannot be bound beside a socket of our own.
+fn crossed(text: &str, own: SocketAddr, error: io::Error) -> Error {
+    let sentence = format!(
+        "{text} cannot be listened on beside {own}, where rill listens already; leave one of them out of http.listen and rill.socket"
+    );
+    Error::new(Kind::Unavailable, "listen", sentence).because(error)
 }
 
 /// The address that `HOST:PORT` means, which for a name may take the network.

@@ -18,7 +18,7 @@ const MAX_INHERITED: RawFd = 64;
 const BACKLOG: i32 = 1024;
 
 /// The listening TCP sockets this process was started with, each at most once: a second call finds
-/// none. What is no such socket is left alone and logged.
+/// none. What is no such socket is closed and logged.
 pub fn inherited() -> Vec<TcpListener> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     let count = announced(
@@ -93,8 +93,46 @@ fn usable(fd: BorrowedFd<'_>) -> Result<(), String> {
     }
 }
 
+/// Binds what of `address` the sockets that are `there` leave open, if anything. `[::]` means every address: beside
+/// a socket for all of IPv4 it is bound for IPv6, and the other way round.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_beside(there: &[TcpListener], address: SocketAddr) -> io::Result<Option<TcpListener>> {
+    let covered = |address| there.iter().any(|socket| covers(socket, address));
+    if covered(address) {
+        return Ok(None);
+    }
+    let every_v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+    let every = address.is_ipv6() && address.ip().is_unspecified();
+    let has_v6 = there
+        .iter()
+        .any(|s| s.local_addr().is_ok_and(|own| own == address));
+    match (covered(every_v4), has_v6) {
+        (true, true) if every => Ok(None),
+        (true, false) if every => match bind_exactly(address, false, true) {
+            // A machine without IPv6 has no more addresses than those.
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => Ok(None),
+            bound => Ok(Some(bound?)),
+        },
+        (false, true) if every => bind(every_v4).map(Some),
+        _ => bind(address).map(Some),
+    }
+}
+
+/// Which of the sockets that are `there` keeps an address that means every one from being bound: one of the same port
+/// for a single address.
+pub fn in_the_way(there: &[TcpListener], address: SocketAddr) -> Option<SocketAddr> {
+    let mut own = there.iter().filter_map(|socket| socket.local_addr().ok());
+    own.find(|own| {
+        let every = address.ip().is_unspecified() && !own.ip().is_unspecified();
+        let family = address.is_ipv6() || own.ip().to_canonical().is_ipv4();
+        every && family && own.port() == address.port()
+    })
+}
+
 /// Whether a connection to `address` already reaches `socket`.
-pub fn covers(socket: &TcpListener, address: SocketAddr) -> bool {
+fn covers(socket: &TcpListener, address: SocketAddr) -> bool {
     let Ok(own) = socket.local_addr() else {
         return false;
     };
@@ -102,9 +140,9 @@ pub fn covers(socket: &TcpListener, address: SocketAddr) -> bool {
         return false;
     }
     match (own.ip(), address.ip()) {
-        (IpAddr::V6(ip), wanted) if ip.is_unspecified() => match wanted {
-            IpAddr::V6(_) => true,
-            IpAddr::V4(_) => !sockopt::ipv6_v6only(socket).unwrap_or(true),
+        (IpAddr::V6(ip), wanted) if ip.is_unspecified() => match wanted.to_canonical() {
+            IpAddr::V6(ip) if !ip.is_unspecified() => true,
+            _ => !sockopt::ipv6_v6only(socket).unwrap_or(true),
         },
         (IpAddr::V4(ip), IpAddr::V4(_)) if ip.is_unspecified() => true,
         (own, wanted) => own.to_canonical() == wanted.to_canonical(),
@@ -118,13 +156,13 @@ pub fn covers(socket: &TcpListener, address: SocketAddr) -> bool {
 /// The port is taken or not ours to take, or there is no such family of addresses.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let unspecified_v6 = address.is_ipv6() && address.ip().is_unspecified();
-    match bind_exactly(address, false) {
+    match bind_exactly(address, false, false) {
         Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if unspecified_v6 => {
             let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
-            Ok(bind_exactly(v4, false)?)
+            Ok(bind_exactly(v4, false, false)?)
         }
         Err(Errno::ADDRNOTAVAIL) => {
-            let socket = bind_exactly(address, true)?;
+            let socket = bind_exactly(address, true, false)?;
             log::warn!(
                 "no network card has the address {} yet; connections arrive once one has",
                 address.ip()
@@ -135,7 +173,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-fn bind_exactly(address: SocketAddr, absent: bool) -> rustix::io::Result<TcpListener> {
+fn bind_exactly(
+    address: SocketAddr,
+    absent: bool,
+    v6only: bool,
+) -> rustix::io::Result<TcpListener> {
     let family = if address.is_ipv6() {
         AddressFamily::INET6
     } else {
@@ -145,7 +187,7 @@ fn bind_exactly(address: SocketAddr, absent: bool) -> rustix::io::Result<TcpList
     // A restart must not wait for the last connections' TIME_WAIT.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, false)?;
+        sockopt::set_ipv6_v6only(&socket, v6only)?;
     }
     match (absent, address) {
         (true, SocketAddr::V6(_)) => sockopt::set_ipv6_freebind(&socket, true)?,
@@ -227,6 +269,59 @@ mod tests {
                 .kind(),
             io::ErrorKind::AddrInUse
         );
+    }
+
+    #[test]
+    fn every_address_beside_a_socket_for_one_family() {
+        let parse = |text: String| text.parse::<SocketAddr>().expect("an address");
+        let any = |port| parse(format!("[::]:{port}"));
+        let reached = |host: &str, port| std::net::TcpStream::connect((host, port)).is_ok();
+        if bind_exactly(any(0), false, true).is_err() {
+            // Where there is no IPv6, IPv4 is all.
+            let v4 = bind(parse("0.0.0.0:0".to_owned())).expect("a socket");
+            let port = v4.local_addr().expect("bound").port();
+            assert!(bind_beside(&[v4], any(port)).expect("no fault").is_none());
+            return;
+        }
+        for (inherited, other) in [("0.0.0.0:0", "::1"), ("[::]:0", "127.0.0.1")] {
+            let inherited = bind_exactly(parse(inherited.to_owned()), false, true).expect("bound");
+            let port = inherited.local_addr().expect("bound").port();
+            assert!(!reached(other, port));
+            let mut there = vec![inherited];
+            let rest = bind_beside(&there, any(port)).expect("the rest is free");
+            there.extend(rest);
+            assert_eq!(there.len(), 2);
+            assert!(reached(other, port));
+            for address in [any(port), parse(format!("0.0.0.0:{port}"))] {
+                assert!(bind_beside(&there, address).expect("no fault").is_none());
+                assert_eq!(in_the_way(&there, address), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_socket_for_one_address_is_in_the_way_of_every_one() {
+        for (one, hosts) in [
+            (
+                "127.0.0.1:0",
+                [("[::]", true), ("0.0.0.0", true), ("[::1]", false)],
+            ),
+            (
+                "[::1]:0",
+                [("[::]", true), ("0.0.0.0", false), ("[::1]", false)],
+            ),
+        ] {
+            let Ok(one) = TcpListener::bind(one) else {
+                continue;
+            };
+            let own = one.local_addr().expect("bound");
+            let there = [one];
+            for (host, way) in hosts {
+                let address = format!("{host}:{}", own.port());
+                let address = address.parse().expect("an address");
+                assert_eq!(in_the_way(&there, address), way.then_some(own), "{host}");
+            }
+        }
     }
 
     #[test]
