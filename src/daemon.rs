@@ -167,7 +167,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     });
 
     let max_connections = config.http.max_connections;
-    let sockets = listen::sockets(&config.http.listen, inherited);
+    let sockets = listen::sockets_at_last(&config.http.listen, inherited);
     let Some(sockets) = signals.unless_stopped(sockets).await else {
         return stopped_early().await;
     };

@@ -732,6 +732,44 @@ fn a_broken_file_and_an_address_that_is_not_here_feed_the_watchdog() {
     }
 }
 
+/// Ending instead had systemd start it again every second, for ever.
+#[test]
+fn a_daemon_of_systemd_waits_for_a_port_that_is_taken() {
+    let (taken, address) = listening();
+    let setup = Setup::new().set("http", "listen", &format!("[\"{address}\"]"));
+    let (mut systemd, path) = Systemd::bind(setup.path());
+    let setup = setup
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "2000000");
+    let log = setup.path().join("log");
+    let spawn = || {
+        let file = std::fs::File::create(&log).expect("a file");
+        let mut command = setup.command(&["serve"]);
+        command.stdout(Stdio::null()).stderr(Stdio::from(file));
+        Running(command.spawn().expect("it starts"))
+    };
+    let why = format!("STATUS={address} cannot be listened on; another program listens there");
+    let mut running = spawn();
+    let ready = systemd.hear("READY=1", SOON);
+    assert!(ready.iter().any(|line| line.starts_with(&why)), "{ready:?}");
+    systemd.hear("WATCHDOG=1", SOON);
+    running.signal(rustix::process::Signal::TERM);
+    assert_eq!(running.wait(SOON), Some(0));
+    systemd.hear("STOPPING=1", SOON);
+
+    let mut running = spawn();
+    systemd.hear("READY=1", SOON);
+    std::thread::sleep(Duration::from_secs(11));
+    drop(taken);
+    let ready = systemd.hear("READY=1", Duration::from_secs(30));
+    assert!(ready.iter().any(|line| line.starts_with("STATUS=Drive: ")));
+    assert_eq!(client::get(address, "/robots.txt").status(), 200);
+    let said = std::fs::read_to_string(&log).expect("a log");
+    assert_eq!(said.matches("cannot be listened on").count(), 1, "{said}");
+    running.signal(rustix::process::Signal::TERM);
+    assert_eq!(running.wait(SOON), Some(0));
+}
+
 /// Starts on an inherited socket for one family of addresses, with `[::]` of its port configured; the log.
 fn beside(address: SocketAddr, reached: fn(u16) -> SocketAddr) -> Option<String> {
     use rustix::net::{AddressFamily, SocketType, sockopt};

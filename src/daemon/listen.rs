@@ -2,19 +2,62 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
+use smol::Timer;
+
+use super::watchdog;
 use crate::error::{Error, Kind, Result};
+use crate::sys::notify::{self, Message};
 use crate::sys::sockets;
+
+/// How often a port that somebody else has is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a start without any address lasts where systemd follows it with another, which may hand over a socket.
+const NOWHERE: Duration = Duration::from_secs(60);
+
+/// As [`sockets`]; but where systemd would only start the daemon again every second, it stays, says why to whoever asks
+/// for its status, and tries again until there is a socket.
+///
+/// # Errors
+/// As [`sockets`], where systemd does not listen; else only that no address is configured.
+pub(super) async fn sockets_at_last(
+    listen: &[String],
+    inherited: Vec<TcpListener>,
+) -> Result<Vec<TcpListener>> {
+    let error = match sockets(listen, inherited).await {
+        Err(error) if notify::wanted() => error,
+        gathered => return gathered,
+    };
+    let sentence = error.chain();
+    log::error!("{sentence}");
+    notify::send(vec![Message::Ready, notify::status(&sentence)]).await;
+    let _fed = watchdog::start(None);
+    if listen.is_empty() {
+        Timer::after(NOWHERE).await;
+        return Err(error);
+    }
+    log::info!(
+        "what is configured is tried again every {} s",
+        AGAIN.as_secs()
+    );
+    loop {
+        Timer::after(AGAIN).await;
+        let (sockets, errors) = gather(listen, Vec::new()).await;
+        if !sockets.is_empty() {
+            warn(errors);
+            return Ok(sockets);
+        }
+    }
+}
 
 /// Gathers the sockets. An address that cannot be bound is fatal only when nothing else is there to
 /// serve on: a box that answers on one of two addresses can still be mended through it.
 ///
 /// # Errors
 /// `listen`: nothing can be served on, with the first address's reason and remedy.
-pub(super) async fn sockets(
-    listen: &[String],
-    inherited: Vec<TcpListener>,
-) -> Result<Vec<TcpListener>> {
+async fn sockets(listen: &[String], inherited: Vec<TcpListener>) -> Result<Vec<TcpListener>> {
     let (sockets, mut errors) = gather(listen, inherited).await;
     let fatal = if !sockets.is_empty() {
         None
