@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -629,6 +630,25 @@ fn a_long_error_in_the_file_is_ready_all_the_same() {
     let told = |line: &String| line.starts_with("STATUS=") && line.contains("limits.upload");
     assert!(ready.iter().any(told), "{ready:?}");
     assert_eq!(client::get(address, "/").status(), 503);
+}
+
+#[test]
+fn a_notify_socket_without_a_path_is_told() {
+    let name = format!("rill-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let mut systemd = Systemd {
+        socket: UnixDatagram::bind_addr(&address).expect("a socket"),
+        heard: Vec::new(),
+    };
+    let daemon = Setup::new().env("NOTIFY_SOCKET", &format!("@{name}"));
+    let daemon = daemon.start();
+    let ready = systemd.hear("READY=1", SOON);
+    assert!(
+        ready.iter().any(|line| line.starts_with("STATUS=Drive: ")),
+        "{ready:?}"
+    );
+    daemon.sigterm();
+    systemd.hear("STOPPING=1", SOON);
 }
 
 /// systemd does not read here, so that every reload takes seconds; the signals that wait filled the place of the one

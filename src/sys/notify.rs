@@ -1,11 +1,16 @@
-//! What systemd is told: sd_notify(3), through the crate of that name.
+//! What systemd is told: sd_notify(3), through the crate of that name; a socket without a path, which the crate does
+//! not know, is written to here.
 //!
 //! Without `NOTIFY_SOCKET` every function does nothing. The socket may be full (systemd reads ten
 //! datagrams behind), and a send then waits; so each goes through the blocking pool, and is given up after
 //! some seconds. `NOTIFY_SOCKET` stays in our own environment; `ffmpeg::child` takes it out of the
 //! children's, so that none of them speaks for the service.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -67,7 +72,22 @@ fn send_now(messages: &[Message]) -> io::Result<()> {
             Message::Status(line) => states.push(NotifyState::Status(line)),
         }
     }
-    sd_notify::notify(false, &states)
+    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    match abstract_name(&socket) {
+        Some(name) => {
+            let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
+            let address = SocketAddr::from_abstract_name(name)?;
+            UnixDatagram::unbound()?
+                .send_to_addr(lines.as_bytes(), &address)
+                .map(|_| ())
+        }
+        None => sd_notify::notify(false, &states),
+    }
+}
+
+/// The name of a socket that has no path.
+fn abstract_name(socket: &OsStr) -> Option<&[u8]> {
+    socket.as_bytes().strip_prefix(b"@")
 }
 
 /// The crate's own reading multiplies seconds in a `time_t`, which overflows on 32 bits after 36 minutes of uptime.
