@@ -106,3 +106,23 @@ fn an_ffmpeg_whose_libraries_come_later_is_taken_up_without_a_restart() {
         daemon.health()
     );
 }
+
+#[test]
+fn a_check_refuses_the_token_that_the_daemon_refuses() {
+    let setup = Setup::new();
+    let token = setup.path().join("state/admin-token");
+    std::fs::write(&token, "a token with spaces in it\n").expect("written");
+    let line = || {
+        let output = setup.command(&["check"]).output().expect("it starts");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let line = text.lines().find(|line| line.contains(" token "));
+        line.map(str::to_owned).expect("a line for the token")
+    };
+    let refused = line();
+    assert!(refused.starts_with("FAIL"), "{refused}");
+    assert!(refused.contains("rill token --new"), "{refused}");
+    std::fs::remove_file(&token).expect("removed");
+    assert!(line().starts_with("--"));
+    // It makes none.
+    assert!(!token.exists());
+}

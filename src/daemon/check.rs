@@ -13,7 +13,7 @@ use crate::config::{Config, Credentials, DEFAULT_FILE};
 use crate::drive::Drive;
 use crate::ffmpeg::{Program, Programs};
 use crate::media::kind;
-use crate::store::token;
+use crate::store::token::{self, Admin};
 use crate::sys::{disk, executor, sockets};
 
 use super::{listen, probe};
@@ -187,24 +187,19 @@ fn tryout(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Looks at the token without making one: a check changes nothing.
+/// Reads the token as the daemon does, but makes none: a check changes nothing.
 fn admin_token(state: &Path) -> Finding {
     let path = state.join(token::FILE);
-    match fs::read(&path) {
-        Ok(bytes) if bytes.trim_ascii().len() >= 16 => {
-            Finding::Works(format!("{} (`rill token` prints it)", path.display()))
+    if let Err(error) = fs::metadata(&path) {
+        if error.kind() == io::ErrorKind::NotFound {
+            return Finding::Absent(
+                "there is none yet; `rill serve` or `rill token` makes it".to_owned(),
+            );
         }
-        Ok(_) => Finding::Fails(format!(
-            "{} holds no token; rill token --new",
-            path.display()
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Finding::Absent("there is none yet; `rill serve` or `rill token` makes it".to_owned())
-        }
-        Err(error) => Finding::Fails(format!(
-            "{} cannot be read ({error}); run this as root (sudo)",
-            path.display()
-        )),
+    }
+    match Admin::open(state).token() {
+        Ok(_) => Finding::Works(format!("{} (`rill token` prints it)", path.display())),
+        Err(error) => Finding::Fails(error.chain()),
     }
 }
 
