@@ -154,8 +154,8 @@ impl Upkeep {
         for (_, sentence) in missing.iter().filter(|lack| !self.missing.contains(lack)) {
             log::warn!("{sentence}");
         }
-        for _ in self.missing.iter().filter(|lack| !missing.contains(lack)) {
-            log::info!("a folder that was missing is there");
+        for name in mended(&self.missing, &missing) {
+            log::info!("the {name} folder is in order now");
         }
         self.missing = missing;
         self.publish();
@@ -226,6 +226,14 @@ impl Upkeep {
     }
 }
 
+/// The folders of `before` that lack nothing `now`. One of which another sentence is said is not mended.
+fn mended(before: &[Missing], now: &[Missing]) -> Vec<&'static str> {
+    let mut names: Vec<_> = before.iter().map(|(name, _)| *name).collect();
+    names.dedup();
+    names.retain(|name| now.iter().all(|(other, _)| other != name));
+    names
+}
+
 fn line(videos: Option<usize>, drive: &str, streams: u64, missing: &[&str]) -> String {
     let mut parts = Vec::new();
     parts.extend(videos.map(|n| plural(n as u64, "video")));
@@ -253,6 +261,19 @@ mod tests {
             line(None, "Drive: not configured", 1, &["ffmpeg is missing"]),
             "Drive: not configured, 1 stream, ffmpeg is missing"
         );
+    }
+
+    #[test]
+    fn a_lack_in_other_words_is_not_mended() {
+        let lack = |name, sentence: &str| (name, sentence.to_owned());
+        let before = [
+            lack("videos", "no such file"),
+            lack("state", "not made"),
+            lack("state", "no token"),
+        ];
+        let now = [lack("videos", "a loop of links")];
+        assert_eq!(mended(&before, &now), ["state"]);
+        assert!(mended(&before, &before).is_empty());
     }
 
     #[test]
