@@ -615,6 +615,40 @@ fn a_full_disk_keeps_what_was() {
     saved(&send(&daemon, "PATCH", TARGET, "{\"a\":{}}"));
 }
 
+/// That what is kept can still be read does not mean that the disk works again.
+#[test]
+fn a_full_disk_is_told_of_once_and_until_something_is_written() {
+    let Some(disk) = Disk::new("1m") else { return };
+    let daemon = on(disk.path());
+    saved(&send(&daemon, "POST", TARGET, "{\"a\":{\"watchTime\":9}}"));
+    let filler = disk.path().join("filler");
+    let _ = std::fs::write(&filler, vec![0; 2 << 20]);
+    let large = format!("{{\"b\":{{\"note\":\"{}\"}}}}", "x".repeat(15_000));
+    for _ in 0..4 {
+        assert_eq!(send(&daemon, "PATCH", TARGET, &large).status(), 507);
+        assert_eq!(kept(&daemon), json!({"a": {"watchTime": 9}}));
+        let state = &daemon.health()["state"];
+        assert_eq!(state["available"], false, "{state}");
+        assert!(
+            state["detail"].as_str().unwrap().contains("full"),
+            "{state}"
+        );
+    }
+    std::fs::remove_file(&filler).unwrap();
+    // The daemon finds out by itself.
+    let works = || daemon.health()["state"]["available"] == true;
+    assert!(
+        eventually(Duration::from_secs(60), works),
+        "{}",
+        daemon.log()
+    );
+    saved(&send(&daemon, "PATCH", TARGET, &large));
+    let log = daemon.log();
+    let lines = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(lines("is full"), 1, "{log}");
+    assert_eq!(lines("works again"), 1, "{log}");
+}
+
 /// How fast positions are taken; run by hand: `cargo test --release -- --ignored --nocapture positions_a_second`.
 #[test]
 #[ignore = "a measurement"]

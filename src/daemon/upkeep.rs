@@ -141,10 +141,11 @@ impl Upkeep {
             self.make_again().await;
             // A disk that came back is found by trying it, and not by whoever happens to need it next.
             if self.database.fault().is_some() {
-                let _ = self
-                    .database
-                    .unblocked(|database| database.with(|_| Ok(())))
-                    .await;
+                let tried = self.database.unblocked(|database| {
+                    database.try_again();
+                    Ok(())
+                });
+                let _ = tried.await;
             }
         }
     }
@@ -203,7 +204,9 @@ impl Upkeep {
             .iter()
             .map(|(_, sentence)| sentence.as_str())
             .collect();
-        missing.extend(fault.as_deref().filter(|_| self.missing.is_empty()));
+        // A folder of the state's that is missing is why the database is.
+        let stateless = self.missing.iter().any(|(whose, _)| *whose == "state");
+        missing.extend(fault.as_deref().filter(|_| !stateless));
         if let Some(count) = count {
             // A folder that could not be made is among the missing already.
             missing.extend(count.problem.as_deref().filter(|_| self.missing.is_empty()));

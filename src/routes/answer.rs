@@ -150,7 +150,7 @@ fn prefers_page(accept: &str) -> bool {
 pub(super) fn log(request: &Request, response: &Response, error: Option<&Error>, took: Duration) {
     let status = u16::from(response.status());
     // What is full or missing says so in its own place; a line for each client would drown it.
-    let level = if status >= 500 && status != 503 {
+    let level = if status >= 500 && !matches!(status, 503 | 507) {
         log::Level::Warn
     } else {
         log::Level::Debug

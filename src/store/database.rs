@@ -44,6 +44,9 @@ const CACHE_KIB: i32 = -512;
 /// quota and some file systems have words of their own for it.
 const FULL: u64 = 256 * 1024;
 
+/// Faces of one fault that the log shows: a disk that breaks calls the same by several names.
+const LOGGED: usize = 4;
+
 /// When a committed change must be on the disk itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
@@ -68,7 +71,7 @@ struct Inner {
     state: Mutex<State>,
     /// How often it was opened; written under `state`, read without it.
     generation: AtomicU64,
-    /// The fault that the log was told of last; none since it worked again.
+    /// What is wrong with it; nothing when it works.
     told: Lacks,
     /// Held while one task's work is on the blocking pool, so that a hundred writers wait here and not in a
     /// hundred threads. Taken before `state`.
@@ -83,6 +86,17 @@ struct State {
     suspect: bool,
     /// There are commits that no sync has followed.
     unsynced: bool,
+    /// What was to be written did not come to the disk, and nothing has since: that it can be read proves nothing.
+    unwritable: bool,
+    /// What the log was told of the fault that lasts, each sentence once.
+    logged: Vec<String>,
+}
+
+/// What is done with the open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Reads,
+    Writes,
 }
 
 #[derive(Debug)]
@@ -122,7 +136,7 @@ impl Database {
     /// # Errors
     /// As [`Database::open`], and what `work` fails with.
     pub fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.attempt(|open, _| work(&open.connection))
+        self.attempt(Access::Reads, |open, _| work(&open.connection))
     }
 
     /// Writes: all that `work` does or nothing of it, and on the disk before this returns.
@@ -142,7 +156,7 @@ impl Database {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<(T, Durability)>,
     ) -> Result<T> {
-        let (value, durability) = self.attempt(|open, unsynced| {
+        let (value, durability) = self.attempt(Access::Writes, |open, unsynced| {
             // The level cannot change inside of a transaction, and what it must be is known at its end: so SQLite
             // syncs nothing but at its own checkpoints, and what FULL adds is done below.
             open.synchronous("NORMAL")?;
@@ -173,11 +187,28 @@ impl Database {
             return Ok(());
         }
         state.unsynced = false;
-        self.sync_log().map_err(|error| {
+        if let Err(error) = self.sync_log() {
             state.open = None;
             state.suspect = true;
-            self.disk_error(&error)
-        })
+            state.unwritable = true;
+            return Err(self.tell(&mut state, self.disk_error(&error)));
+        }
+        state.unwritable = false;
+        self.works(&mut state);
+        Ok(())
+    }
+
+    /// Finds out whether what was wrong with it is over, by writing: a disk that is full, read-only or broken may still be read.
+    /// Does nothing while nothing is wrong, since an idle database writes nothing.
+    pub fn try_again(&self) {
+        // A full disk still takes a line where the log has room, and refuses the next one.
+        let full = || disk::free(&self.0.folder).is_ok_and(|free| free < FULL);
+        if self.fault().is_none() || (self.lock().unwritable && full()) {
+            return;
+        }
+        // A row that is replaced is written, be it the same. What this fails with has been told.
+        let row = "REPLACE INTO fact VALUES ('database.tried', '')";
+        let _ = self.transaction(|tx| Ok(tx.execute(row, [])?));
     }
 
     /// Runs blocking `work` on the blocking pool, one at a time.
@@ -227,7 +258,11 @@ impl Database {
     }
 
     /// Does `work` on the open connection, and draws the conclusions from its failure.
-    fn attempt<T>(&self, work: impl FnOnce(&mut Open, &mut bool) -> Result<T>) -> Result<T> {
+    fn attempt<T>(
+        &self,
+        access: Access,
+        work: impl FnOnce(&mut Open, &mut bool) -> Result<T>,
+    ) -> Result<T> {
         let mut state = self.lock();
         let state = &mut *state;
         if state
@@ -241,23 +276,14 @@ impl Database {
             );
             state.open = None;
         }
-        let open = match &mut state.open {
+        let open = match state.open.take() {
             Some(open) => open,
-            slot => match self.open_or_set_aside(state.suspect) {
-                Ok(open) => {
-                    self.0.generation.fetch_add(1, Ordering::Release);
-                    state.suspect = false;
-                    slot.insert(open)
-                }
-                Err(error) => return Err(self.tell(error)),
-            },
+            None => self.open_anew(state)?,
         };
+        let open = state.open.insert(open);
         let error = match work(open, &mut state.unsynced) {
             Ok(value) => {
-                if self.fault().is_some() {
-                    self.0.told.set(Vec::new());
-                    log::info!("the database works again");
-                }
+                self.works(state);
                 return Ok(value);
             }
             Err(error) => error,
@@ -277,21 +303,49 @@ impl Database {
             _ => {}
         }
         let error = self.put_down_to_space(error);
-        Err(self.tell(error))
+        state.unwritable |= access == Access::Writes;
+        Err(self.tell(state, error))
     }
 
-    /// Why it could not be used when that was tried last; `None` when it could. Does not wait for it.
+    /// What is wrong with it; `None` while it works. Does not wait for it.
     pub fn fault(&self) -> Option<String> {
         self.0.told.sentence()
     }
 
-    fn tell(&self, error: Error) -> Error {
-        let chain = error.chain();
-        if self.fault().as_ref() != Some(&chain) {
-            log::error!("{chain}");
-            self.0.told.set(vec![chain]);
+    /// A fault is over, unless it was met in writing and nothing has been written since.
+    fn works(&self, state: &mut State) {
+        if !state.unwritable && self.fault().is_some() {
+            state.logged.clear();
+            self.0.told.set(Vec::new());
+            log::info!("the database works again");
         }
+    }
+
+    /// Takes note of a fault, and logs it once, however many requests meet it.
+    fn tell(&self, state: &mut State, error: Error) -> Error {
+        let chain = error.chain();
+        if !state.logged.contains(&chain) && state.logged.len() < LOGGED {
+            log::error!("{chain}");
+            state.logged.push(chain.clone());
+        }
+        self.0.told.set(vec![chain]);
         error
+    }
+
+    fn open_anew(&self, state: &mut State) -> Result<Open> {
+        let open = match self.open_or_set_aside(state.suspect) {
+            Ok(open) => open,
+            Err(error) => return Err(self.tell(state, error)),
+        };
+        self.0.generation.fetch_add(1, Ordering::Release);
+        state.suspect = false;
+        // SQLite opens for reading what it may not write, and says nothing.
+        if open.connection.is_readonly("main").unwrap_or(false) {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+            state.unwritable = true;
+            self.tell(state, rusqlite::Error::SqliteFailure(code, None).into());
+        }
+        Ok(open)
     }
 
     fn open_or_set_aside(&self, suspect: bool) -> Result<Open> {
@@ -469,7 +523,6 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// Logs a fault once, however many requests meet it.
 fn unavailable(sentence: &str) -> Error {
     Error::new(Kind::Unavailable, "state_unavailable", sentence)
 }
@@ -629,6 +682,44 @@ mod tests {
         pages(1 << 20).unwrap();
         put(&database, &large).unwrap();
         assert_eq!(get(&database).unwrap(), Some(large));
+    }
+
+    #[test]
+    fn a_fault_of_writing_lasts_until_something_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path()).unwrap();
+        put(&database, "one").unwrap();
+        let set = "PRAGMA max_page_count = 1";
+        let bounded = database.with(|c| Ok(c.query_row(set, [], |row| row.get::<_, i64>(0))?));
+        bounded.unwrap();
+        put(&database, &"x".repeat(100_000)).unwrap_err();
+        let fault = database.fault().expect("it is told");
+        assert_eq!(get(&database).unwrap().as_deref(), Some("one"));
+        // Changes nothing, and so writes nothing.
+        database.transaction(|_| Ok(())).unwrap();
+        assert_eq!(database.fault(), Some(fault));
+        database.try_again();
+        assert_eq!(database.fault(), None);
+        let tried = database.with(|connection| {
+            let rows = "SELECT count(*) FROM fact WHERE name = 'database.tried'";
+            Ok(connection.query_row(rows, [], |row| row.get::<_, i64>(0))?)
+        });
+        assert_eq!(tried.unwrap(), 1);
+        let log = folder.path().join("rill.db-wal");
+        let before = fs::metadata(&log).unwrap().modified().unwrap();
+        database.try_again();
+        assert_eq!(fs::metadata(&log).unwrap().modified().unwrap(), before);
+    }
+
+    #[test]
+    fn a_fault_of_opening_ends_when_it_is_open() {
+        let root = tempfile::tempdir().unwrap();
+        let database = Database::of(&root.path().join("state"));
+        put(&database, "x").unwrap_err();
+        assert!(database.fault().is_some());
+        fs::create_dir(root.path().join("state")).unwrap();
+        assert_eq!(get(&database).unwrap(), None);
+        assert_eq!(database.fault(), None);
     }
 
     #[test]
