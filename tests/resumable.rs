@@ -412,6 +412,8 @@ fn an_upload_that_was_whole_at_a_kill_is_there_after_it() {
     client.send(&song).expect("sent");
     let whole = || json(&daemon, &url)["offset"] == song.len();
     assert!(eventually(Duration::from_secs(60), whole));
+    // Where there is no clock, it is another year after a restart.
+    set_expiry(&daemon, &url, 1);
     let daemon = daemon.restart();
     fs::remove_file(hangs).expect("a file");
     let there = || names(&daemon.setup().videos()) == ["Film.mp3"];
@@ -424,20 +426,69 @@ fn an_upload_that_was_whole_at_a_kill_is_there_after_it() {
     assert_eq!(told["file"]["url"], "/videos/Film.mp3", "{told}");
 }
 
-/// A phone that never came back leaves nothing on the disk.
+/// Has an upload end at a time in seconds since 1970: as if the clock had been set.
+fn set_expiry(daemon: &Daemon, url: &str, expires: i64) {
+    let database = daemon.setup().path().join("state/rill.db");
+    let connection = rusqlite::Connection::open(database).expect("the database");
+    let change = "UPDATE upload SET expires = ?2 WHERE id = ?1";
+    let changed = connection.execute(change, rusqlite::params![id(url), expires]);
+    assert_eq!(changed, Ok(1));
+}
+
+fn id(url: &str) -> String {
+    url.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// A Pi has no clock while it is off: it boots with a wrong one, which is set when the network is there.
 #[test]
-fn an_upload_that_nobody_went_on_with_is_forgotten_with_its_bytes() {
+fn a_clock_that_jumps_loses_no_upload() {
+    let daemon = Setup::new().start();
+    let tus = Tus::new(&daemon);
+    let song = media::bytes("tone.mp3");
+    let url = tus.create(song.len(), SONG);
+    assert_eq!(tus.patch(&url, 0, &song[..500]).status(), 204);
+    set_expiry(&daemon, &url, 1);
+    assert_eq!(tus.offset(&url), 500);
+    assert_eq!(tus.patch(&url, 500, &song[500..900]).status(), 204);
+    let mut daemon = daemon;
+    let ten_years = std::time::SystemTime::now() + Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    let ten_years = ten_years
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    for expires in [1, i64::try_from(ten_years.as_secs()).expect("it fits")] {
+        set_expiry(&daemon, &url, expires);
+        // What belongs to no upload tells when the parts have been looked through.
+        let stray = daemon
+            .setup()
+            .videos()
+            .join(format!(".rill-upload-{}.part", "a".repeat(32)));
+        fs::write(&stray, b"x").expect("a file");
+        daemon = daemon.restart();
+        assert!(
+            eventually(Duration::from_secs(60), || !stray.exists()),
+            "{}",
+            daemon.log()
+        );
+        assert_eq!(Tus::new(&daemon).offset(&url), 900);
+    }
+    daemon.wait_for_ffmpeg();
+    let response = Tus::new(&daemon).patch(&url, 900, &song[900..]);
+    assert_eq!(response.status(), 204, "{}", response.text());
+    assert_eq!(names(&daemon.setup().videos()), ["Film.mp3"]);
+}
+
+/// What nobody can go on with leaves nothing on the disk.
+#[test]
+fn an_upload_that_is_forgotten_leaves_no_bytes() {
     let daemon = Setup::new().start();
     let tus = Tus::new(&daemon);
     let (left, kept) = (tus.create(1000, SONG), tus.create(1000, SONG));
     assert_eq!(tus.patch(&left, 0, &[0; 500]).status(), 204);
     assert_eq!(tus.patch(&kept, 0, &[0; 400]).status(), 204);
-    let id = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
-    // A day goes by.
     let database = daemon.setup().path().join("state/rill.db");
     let connection = rusqlite::Connection::open(database).expect("the database");
-    let aged = connection.execute("UPDATE upload SET expires = 1 WHERE id = ?1", [id(&left)]);
-    assert_eq!(aged, Ok(1));
+    let forgotten = connection.execute("DELETE FROM upload WHERE id = ?1", [id(&left)]);
+    assert_eq!(forgotten, Ok(1));
     drop(connection);
     assert_eq!(tus.ask("HEAD", &left, &[], b"").status(), 404);
     assert_eq!(tus.patch(&left, 500, &[0; 500]).status(), 404);

@@ -4,6 +4,7 @@
 //! the disk, and never more; so a power cut costs some MiB, and nobody ever goes on behind a hole. How clients
 //! speak of it (tus 1.0) is the business of `routes`.
 
+mod deadlines;
 mod hold;
 
 use std::collections::HashSet;
@@ -20,6 +21,7 @@ use crate::store::part;
 use crate::store::sink::PIECE;
 use crate::store::uploads::{Row, Uploads};
 
+use deadlines::Deadlines;
 use hold::{Hold, Holds};
 
 /// How long an upload waits for more, in seconds: somebody who closes a laptop opens it the next day.
@@ -37,6 +39,7 @@ pub struct Resumable {
     intake: Intake,
     uploads: Uploads,
     holds: Holds,
+    deadlines: Deadlines,
 }
 
 /// What a client wants of the bytes it sends.
@@ -64,6 +67,7 @@ impl Resumable {
             intake,
             uploads: Uploads::of(database),
             holds: Holds::default(),
+            deadlines: Deadlines::default(),
         }
     }
 
@@ -89,6 +93,7 @@ impl Resumable {
         };
         let mut draft = self.intake.create(&admission, id).await?;
         let kept = row.clone();
+        self.deadlines.renew(&row.id);
         self.ask(move |uploads| {
             let open = uploads
                 .all()?
@@ -110,9 +115,22 @@ impl Resumable {
     /// # Errors
     /// `upload_not_found`, and the database's.
     pub async fn get(&self, id: &str) -> Result<Row> {
+        let mut row = self.find(id).await?;
+        if let Some(left) = self.deadlines.left(id) {
+            if left == 0 {
+                return Err(not_found());
+            }
+            // By the clock of now, which may be another than that of when it was kept.
+            row.expires = now().saturating_add(left);
+        }
+        Ok(row)
+    }
+
+    /// An upload, however long nobody went on with it: who does is in time while it is there.
+    async fn find(&self, id: &str) -> Result<Row> {
         let wanted = id.to_owned();
         let row = self.ask(move |uploads| uploads.get(&wanted)).await?;
-        row.filter(|row| row.expires > now()).ok_or_else(not_found)
+        row.ok_or_else(not_found)
     }
 
     /// An upload, once whoever holds it but has nothing to say has let it go.
@@ -137,7 +155,7 @@ impl Resumable {
         checksum: Option<Checksum>,
     ) -> Result<Progress> {
         let hold = self.holds.hold(id).await?;
-        let row = self.get(id).await?;
+        let row = self.find(id).await?;
         if row.at != offset {
             return Err(Error::new(
                 Kind::Conflict,
@@ -234,6 +252,7 @@ impl Resumable {
 
     async fn advance(&self, row: &Row, at: u64) -> Result<()> {
         let id = row.id.clone();
+        self.deadlines.renew(&id);
         self.ask(move |uploads| uploads.advance(&id, at, now() + KEPT))
             .await
     }
@@ -261,6 +280,7 @@ impl Resumable {
         row.at = row.length;
         row.expires = now() + KEPT;
         row.result = Some(arrived.record().to_string());
+        self.deadlines.renew(&row.id);
         if let Err(error) = self.ask(move |uploads| uploads.put(&row)).await {
             log::warn!("that an upload is whole was not noted: {}", error.chain());
         }
@@ -273,7 +293,7 @@ impl Resumable {
     /// `upload_not_found`, `upload_locked`, and the database's.
     pub async fn remove(&self, id: &str) -> Result<()> {
         let _hold = self.holds.hold(id).await?;
-        self.get(id).await?;
+        self.find(id).await?;
         let (root, id) = (self.intake.root().to_owned(), id.to_owned());
         self.ask(move |uploads| {
             uploads.remove(&id)?;
@@ -302,8 +322,9 @@ impl Resumable {
         self.finish_whole().await;
         loop {
             let (intake, holds) = (self.intake.clone(), self.holds.clone());
+            let deadlines = self.deadlines.clone();
             let swept = self
-                .ask(move |uploads| sweep(&intake, uploads, &holds))
+                .ask(move |uploads| sweep(&intake, uploads, &holds, &deadlines))
                 .await;
             if let Err(error) = swept {
                 log::debug!("old uploads were not looked for: {}", error.chain());
@@ -354,22 +375,38 @@ impl Resumable {
 }
 
 /// Forgets uploads that nobody went on with, and takes away parts without one.
-fn sweep(intake: &Intake, uploads: &Uploads, holds: &Holds) -> Result<()> {
-    intake.sweep(|| {
-        let now = now();
-        let mut kept = HashSet::new();
-        for row in uploads.all()? {
-            let busy = holds.is_held(&row.id);
-            // A clock that was wrong when it began must not keep an upload for years.
-            let over = row.expires <= now || row.expires > now + 2 * KEPT;
-            if over && !busy {
-                uploads.remove(&row.id)?;
-            } else {
-                kept.insert(row.id);
-            }
+fn sweep(intake: &Intake, uploads: &Uploads, holds: &Holds, deadlines: &Deadlines) -> Result<()> {
+    intake.sweep(|| forget_old(uploads, holds, deadlines))
+}
+
+/// Forgets uploads that nobody went on with; the ids of the others.
+fn forget_old(uploads: &Uploads, holds: &Holds, deadlines: &Deadlines) -> Result<HashSet<String>> {
+    let mut kept = HashSet::new();
+    for row in uploads.all()? {
+        if deadlines.left(&row.id).is_none() {
+            meet(uploads, deadlines, &row)?;
         }
-        Ok(kept)
-    })
+        if deadlines.left(&row.id) == Some(0) && !holds.is_held(&row.id) {
+            uploads.remove(&row.id)?;
+        } else {
+            kept.insert(row.id);
+        }
+    }
+    deadlines.retain(&kept);
+    Ok(kept)
+}
+
+/// Takes over the time that an upload of an earlier process has left. One that the clock cannot have given it was given by
+/// another clock, or is now: a Pi has none of its own when it boots. Such an upload is kept for a day more, for one that
+/// is removed by mistake is lost.
+fn meet(uploads: &Uploads, deadlines: &Deadlines, row: &Row) -> Result<()> {
+    let left = row.expires.saturating_sub(now());
+    if (1..=KEPT).contains(&left) {
+        deadlines.set(&row.id, left);
+        return Ok(());
+    }
+    deadlines.renew(&row.id);
+    uploads.advance(&row.id, row.at, now() + KEPT)
 }
 
 /// Seconds since 1970.
@@ -397,4 +434,51 @@ fn too_many() -> Error {
         ),
     )
     .retry_after(Duration::from_secs(3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_age_by_the_time_that_goes_by_and_not_by_the_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = Uploads::of(Database::open(folder.path()).unwrap());
+        let (holds, deadlines) = (Holds::default(), Deadlines::default());
+        let begin = |id: &str, expires: i64| {
+            let row = Row {
+                id: id.to_owned(),
+                name: "a.mp4".to_owned(),
+                metadata: String::new(),
+                length: 10,
+                at: 7,
+                expires,
+                result: None,
+            };
+            uploads.put(&row).unwrap();
+        };
+        let year = 365 * 24 * 60 * 60;
+        begin("of a later clock", now() + year);
+        begin("of an earlier clock", now() - year);
+        begin("half over", now() + KEPT / 2);
+        assert_eq!(forget_old(&uploads, &holds, &deadlines).unwrap().len(), 3);
+        for row in uploads.all().unwrap() {
+            let left = deadlines.left(&row.id).unwrap();
+            let most = match &*row.id {
+                "half over" => KEPT / 2,
+                _ => KEPT,
+            };
+            assert!((most - 600..=most).contains(&left), "{row:?}, {left}");
+            assert!((row.expires - now() - left).abs() < 600, "{row:?}, {left}");
+        }
+        // The clock jumps while it runs.
+        begin("half over", now() - year);
+        assert_eq!(forget_old(&uploads, &holds, &deadlines).unwrap().len(), 3);
+        // A day goes by.
+        deadlines.set("half over", 0);
+        let kept = forget_old(&uploads, &holds, &deadlines).unwrap();
+        assert!(kept.len() == 2 && !kept.contains("half over"), "{kept:?}");
+        assert_eq!(uploads.get("half over").unwrap(), None);
+        assert_eq!(deadlines.left("half over"), None);
+    }
 }
