@@ -420,8 +420,24 @@ impl Queue {
         }
     }
 
-    /// Writes what changed since it was last written.
+    /// Writes what changed since it was last written. It goes on when nobody waits for it any more, as the note of a job that is
+    /// cancelled: what it took along is others' as well, and a later state must come behind it.
     async fn save(&self, durability: Durability) -> Result<()> {
+        let (told, outcome) = smol::channel::bounded(1);
+        let queue = self.clone();
+        let saving = async move {
+            // Nobody may be listening.
+            let _ = told.try_send(queue.write(durability).await);
+        };
+        executor::spawn(saving).detach();
+        outcome.recv().await.unwrap_or_else(|_| {
+            Err(Error::internal(
+                "A fault of rill's own kept the queue from the disk; the log says more.",
+            ))
+        })
+    }
+
+    async fn write(&self, durability: Durability) -> Result<()> {
         let inner = &self.inner;
         let _turn = inner.writing.lock().await;
         let (rows, gone) = {

@@ -276,3 +276,48 @@ fn without_a_disk_nothing_is_promised() {
         queue.add(convert("a.mkv")).await.unwrap();
     });
 }
+
+/// The note of a job that is cancelled is dropped with the job, at any instruction.
+#[test]
+fn what_is_saved_with_a_note_that_nobody_waits_for_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = queue(folder.path());
+    block_on(async {
+        let first = queue.add(convert("first.mkv")).await.unwrap();
+        queue.take().await.unwrap();
+        // Both want to save while somebody else does, and the note is the first of them.
+        let turn = queue.inner.writing.lock().await;
+        let mut note = Box::pin(queue.note(first.id, "noted".to_owned()));
+        assert!(smol::future::poll_once(&mut note).await.is_none());
+        let mut adding = Box::pin(queue.add(convert("second.mkv")));
+        assert!(smol::future::poll_once(&mut adding).await.is_none());
+        // When its turn comes, the database is at other work.
+        let (begun, work) = smol::channel::bounded::<()>(1);
+        let database = queue.inner.database.clone();
+        let other = smol::spawn(async move {
+            let work = database.unblocked(move |_| {
+                begun.try_send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+                Ok(())
+            });
+            work.await
+        });
+        work.recv().await.unwrap();
+        drop(turn);
+        assert!(smol::future::poll_once(&mut note).await.is_none());
+        drop(note);
+        let second = adding.await.unwrap();
+        other.await.unwrap();
+        let (rows, _) = queue.inner.jobs.all().unwrap();
+        let row = |id: JobId| rows.iter().find(|row| row.id as u64 == id.0);
+        assert!(
+            row(second.id).is_some(),
+            "answered for, and not on the disk"
+        );
+        assert_eq!(row(first.id).unwrap().note.as_deref(), Some("noted"));
+        assert_eq!(
+            queue.take().await.map(|taken| taken.job.id),
+            Some(second.id)
+        );
+    });
+}
