@@ -225,3 +225,31 @@ fn failures_are_pages_for_people_and_json_for_programs() {
             .is_some_and(|detail| detail.ends_with('.'))
     );
 }
+
+/// A request that shows a token must wait for a disk that hangs, and nobody else.
+#[test]
+fn a_state_disk_that_hangs_takes_no_other_request_with_it() {
+    let daemon = Daemon::start();
+    let admin = daemon.admin();
+    let shown = [("Authorization", &*admin)];
+    let target = format!("/api/uploads/{}", "0".repeat(32));
+    let known = || daemon.client().request("GET", &target, &shown).status();
+    assert_eq!(known(), 404);
+    // Whoever opens a pipe that nobody writes to waits as long as for a disk that does not answer.
+    let token = daemon.setup().path().join("state/admin-token");
+    std::fs::remove_file(&token).expect("a file");
+    let made = std::process::Command::new("mkfifo").arg(&token).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let mut waiting: Vec<Client> = (0..8).map(|_| daemon.client()).collect();
+    for client in &mut waiting {
+        client.ask("GET", &target, &shown);
+    }
+    // On as many connections as the daemon may have threads, and more.
+    for _ in 0..16 {
+        assert_eq!(daemon.get("/api/health").status(), 200);
+    }
+    for mut client in waiting {
+        // By what was known before.
+        assert_eq!(client.response("GET").status(), 404);
+    }
+}

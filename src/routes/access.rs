@@ -5,6 +5,7 @@
 //! site's page is refused; what changes the box asks for the token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use http_types::Method;
 
@@ -33,12 +34,12 @@ const SENDABLE: &str = "Authorization, Content-Type, If-Match, If-None-Match, If
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
     http: &'a Http,
-    admin: &'a Admin,
+    admin: &'a Arc<Admin>,
 }
 
 impl<'a> Access<'a> {
     /// The rules of a daemon.
-    pub fn new(http: &'a Http, admin: &'a Admin) -> Access<'a> {
+    pub fn new(http: &'a Http, admin: &'a Arc<Admin>) -> Access<'a> {
         Access { http, admin }
     }
 
@@ -141,12 +142,12 @@ impl<'a> Access<'a> {
     ///
     /// # Errors
     /// `admin_required` (401), `wrong_token` (401), `too_many_tries` (429).
-    pub fn require_admin(&self, request: &Request) -> Result<()> {
-        if cookie(request).is_some_and(|value| self.admin.cookie_matches(value)) {
+    pub async fn require_admin(&self, request: &Request) -> Result<()> {
+        if self.is_admin(request).await {
             return Ok(());
         }
         match bearer(request) {
-            Some(token) => self.try_token(request, token),
+            Some(token) => self.try_token(request, token).await,
             None => Err(Error::new(
                 Kind::Unauthorized,
                 "admin_required",
@@ -156,8 +157,13 @@ impl<'a> Access<'a> {
     }
 
     /// Whether the request comes from the admin's browser: for what a page shows, not for what it does.
-    pub(super) fn is_admin(&self, request: &Request) -> bool {
-        cookie(request).is_some_and(|value| self.admin.cookie_matches(value))
+    pub(super) async fn is_admin(&self, request: &Request) -> bool {
+        // Who shows none waits for no disk.
+        let Some(value) = cookie(request) else {
+            return false;
+        };
+        self.admin.refresh().await;
+        self.admin.cookie_matches(value)
     }
 
     /// Lets this machine's own programs through, and the admin. What a proxy on this machine passes
@@ -165,18 +171,19 @@ impl<'a> Access<'a> {
     ///
     /// # Errors
     /// As [`Access::require_admin`].
-    pub fn require_loopback_or_admin(&self, request: &Request) -> Result<()> {
+    pub async fn require_loopback_or_admin(&self, request: &Request) -> Result<()> {
         let forwarded = ["forwarded", "x-forwarded-for"]
             .iter()
             .any(|name| request.has(name));
         if request.peer().is_loopback() && !forwarded {
             return Ok(());
         }
-        self.require_admin(request)
+        self.require_admin(request).await
     }
 
     /// Tries a token, and counts wrong ones.
-    pub(super) fn try_token(&self, request: &Request, token: &str) -> Result<()> {
+    pub(super) async fn try_token(&self, request: &Request, token: &str) -> Result<()> {
+        self.admin.refresh().await;
         match self
             .admin
             .verify(request.peer().address.ip().to_canonical(), token)

@@ -257,7 +257,7 @@ pub(super) async fn refresh(app: &App, request: &Request) -> Result<Response> {
     let access = app.access();
     // A page elsewhere can make a browser GET anything.
     access.check_acting(request)?;
-    access.require_loopback_or_admin(request)?;
+    access.require_loopback_or_admin(request).await?;
     if request.method() != Method::Head {
         if super::query(request, "scan").is_some_and(|scan| scan != "0") {
             app.scan.start()?;

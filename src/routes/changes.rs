@@ -17,7 +17,7 @@ const FORM: u64 = 8 << 10;
 
 /// `DELETE /videos/{path}`, and `POST /videos/{path}/delete` of a form.
 pub(super) async fn delete(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
-    app.access().require_admin(request)?;
+    app.access().require_admin(request).await?;
     let (root, of) = (app.videos.root().to_owned(), path.clone());
     let gone = smol::unblock(move || shelf::remove(&root, &of)).await?;
     app.videos.changed();
@@ -51,7 +51,7 @@ pub(super) async fn delete_page(
     if request.method() == Method::Post {
         return delete(app, request, path).await;
     }
-    if let Some(login) = ask_to_log_in(app, request, &url::delete(path))? {
+    if let Some(login) = ask_to_log_in(app, request, &url::delete(path)).await? {
         return Ok(login);
     }
     app.videos.open(path).await?;
@@ -63,7 +63,7 @@ pub(super) async fn delete_page(
 /// `POST /videos/{path}/rename` with `name`, as a form or as JSON; `GET` asks for it.
 pub(super) async fn rename(app: &App, request: &mut Request, path: &MediaPath) -> Result<Response> {
     if request.method() != Method::Post {
-        if let Some(login) = ask_to_log_in(app, request, &url::rename(path))? {
+        if let Some(login) = ask_to_log_in(app, request, &url::rename(path)).await? {
             return Ok(login);
         }
         app.videos.open(path).await?;
@@ -71,7 +71,7 @@ pub(super) async fn rename(app: &App, request: &mut Request, path: &MediaPath) -
         let markup = web::rename(&stem, &url::rename(path), &url::video_page(path));
         return Ok(answer::page(StatusCode::Ok, markup));
     }
-    app.access().require_admin(request)?;
+    app.access().require_admin(request).await?;
     let wanted = wanted(request).await?;
     let name = Name::in_place_of(&path.name_text(), &wanted);
     let converting = app.queue.latest(&job::Kind::Convert(path.clone()));
@@ -121,8 +121,8 @@ async fn wanted(request: &mut Request) -> Result<String> {
 }
 
 /// Where a browser that is not the admin's is sent; refuses everybody else who is not.
-fn ask_to_log_in(app: &App, request: &Request, next: &str) -> Result<Option<Response>> {
-    match app.access().require_admin(request) {
+async fn ask_to_log_in(app: &App, request: &Request, next: &str) -> Result<Option<Response>> {
+    match app.access().require_admin(request).await {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == Kind::Unauthorized && answer::wants_page(request) => {
             let next = url::escape(next.as_bytes());

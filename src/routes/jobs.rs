@@ -104,7 +104,7 @@ fn describe_scan(scan: &ScanStatus) -> Option<Value> {
 pub(super) async fn one(app: &App, request: &Request, id: JobId) -> Result<Response> {
     let job = match request.method() {
         Method::Delete => {
-            app.access().require_admin(request)?;
+            app.access().require_admin(request).await?;
             app.queue.cancel(id).await?
         }
         _ => {
@@ -117,7 +117,7 @@ pub(super) async fn one(app: &App, request: &Request, id: JobId) -> Result<Respo
 
 /// `POST /api/convert/videos/{path}`: makes of a file what browsers play.
 pub(super) async fn convert(app: &App, request: &Request, path: &MediaPath) -> Result<Response> {
-    app.access().require_admin(request)?;
+    app.access().require_admin(request).await?;
     let of = kind::of_name(path.name());
     if !matches!(of, kind::Kind::Video | kind::Kind::Audio) {
         return Err(Error::new(

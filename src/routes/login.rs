@@ -32,7 +32,7 @@ pub(super) async fn login(app: &App, request: &mut Request) -> Result<Response> 
     };
     let next = local_path(field("next"));
     let token = field("token").unwrap_or_default();
-    match app.access().try_token(request, token.trim()) {
+    match app.access().try_token(request, token.trim()).await {
         Ok(()) => {}
         // The form again, so that a slip costs no way back on a remote control.
         Err(error) if error.kind() == Kind::Unauthorized && answer::wants_page(request) => {

@@ -158,7 +158,7 @@ pub(super) async fn video(app: &App, request: &Request, path: &MediaPath) -> Res
         notice: converted
             .filter(|job| !job.finished.is_some_and(replaced_since))
             .and_then(|job| conversion(url::video_page(path), &job)),
-        change: app.access().is_admin(request).then(|| web::Change {
+        change: app.access().is_admin(request).await.then(|| web::Change {
             rename: url::rename(path),
             delete: url::delete(path),
         }),

@@ -59,7 +59,7 @@ pub(super) async fn profiles(app: &App) -> Result<Response> {
 
 /// `DELETE /api/profiles/{name}`, by the admin.
 pub(super) async fn remove(app: &App, request: &Request, profile: &Profile) -> Result<Response> {
-    app.access().require_admin(request)?;
+    app.access().require_admin(request).await?;
     match app.progress.remove(profile).await? {
         true => Ok(answer::json(
             StatusCode::Ok,

@@ -17,7 +17,7 @@ pub(super) const MP4: &str = "video/mp4";
 
 /// `POST /api/repair/{id}`: 202 when a job was added, 200 when the copy is there.
 pub(super) async fn start(app: &App, request: &Request, id: &FileId) -> Result<Response> {
-    app.access().require_loopback_or_admin(request)?;
+    app.access().require_loopback_or_admin(request).await?;
     jobs::known(app).await?;
     let standing = app.repairs.start(id).await?;
     // The button of a page sends it; its answer is a page as well.

@@ -25,7 +25,7 @@ const PASSED_OVER: u64 = 4 << 30;
 
 /// `GET /upload`: the form, or the way to it. `POST /upload`: `multipart/form-data` of any number of files.
 pub(super) async fn upload(app: &App, request: &mut Request) -> Result<Response> {
-    let admin = app.access().require_admin(request);
+    let admin = app.access().require_admin(request).await;
     if request.method() == Method::Post {
         admin?;
         return form(app, request).await;
@@ -43,7 +43,7 @@ pub(super) async fn upload(app: &App, request: &mut Request) -> Result<Response>
 
 /// `PUT /videos/{path}`: a file under this very name, or, where the name holds what none may, under what is left of it.
 pub(super) async fn put(app: &App, request: &mut Request, path: &MediaPath) -> Result<Response> {
-    app.access().require_admin(request)?;
+    app.access().require_admin(request).await?;
     if request.has("content-range") {
         return Err(Error::new(
             Kind::BadRequest,

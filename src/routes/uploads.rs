@@ -59,7 +59,7 @@ pub(super) fn mark(request: &Request, response: Response) -> Response {
 
 /// `POST /api/uploads` begins an upload.
 pub(super) async fn create(app: &App, request: &mut Request) -> Result<Response> {
-    app.access().require_admin(request)?;
+    app.access().require_admin(request).await?;
     check_version(request)?;
     let length = number(request, "upload-length")?.ok_or_else(|| {
         Error::new(
@@ -92,7 +92,7 @@ pub(super) async fn create(app: &App, request: &mut Request) -> Result<Response>
 
 /// `HEAD`, `PATCH`, `DELETE` and `GET /api/uploads/{id}`; `POST` with `X-HTTP-Method-Override` for whoever cannot say it.
 pub(super) async fn one(app: &App, request: &mut Request, id: &str) -> Result<Response> {
-    app.access().require_admin(request)?;
+    app.access().require_admin(request).await?;
     let method = match (request.method(), request.header("x-http-method-override")) {
         (Method::Post, Some(method)) => method.to_ascii_uppercase(),
         (method, _) => method.to_string(),

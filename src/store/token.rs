@@ -3,8 +3,8 @@
 //!
 //! How a token is presented (a header, a cookie, a form) is the business of `routes`. The cookie's value
 //! is derived from the token and does not contain it, so that a stolen cookie ends with the token.
-//! `rill token --new` replaces the file while the daemon runs: every check looks whether it is
-//! still the file that was read.
+//! `rill token --new` replaces the file while the daemon runs: before each check it is looked whether it is
+//! still the file that was read ([`Admin::refresh`]). The checks themselves ask no disk.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -12,12 +12,13 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
+use smol::future::or;
 
 use crate::error::{Error, Kind, Result};
 use crate::store::atomic;
@@ -43,6 +44,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// forgotten.
 const MAX_PEERS: usize = 1024;
 
+/// How long a disk may take to say whether the token is still the same; after that it is what it was.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// What a cookie's value is derived with.
 const COOKIE_CONTEXT: &[u8] = b"rill admin cookie, first version";
 
@@ -65,7 +69,10 @@ pub enum Verdict {
 /// The token of a state folder, and the tries of those who do not know it.
 pub struct Admin {
     path: PathBuf,
+    /// Held for a few instructions, and never while the disk is asked.
     state: Mutex<State>,
+    /// Held while the disk is asked, so that one that hangs takes one thread and no more.
+    looking: Arc<smol::lock::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -98,6 +105,7 @@ impl Admin {
         Admin {
             path: state_dir.join(FILE),
             state: Mutex::default(),
+            looking: Arc::default(),
         }
     }
 
@@ -130,7 +138,34 @@ impl Admin {
         Ok(token)
     }
 
-    /// Compares what `peer` presents. Five wrong tries a minute are heard, also from peers that take a new
+    /// Finds out whether the file is another one by now; of a disk that does not answer, what was known before holds.
+    pub async fn refresh(self: &Arc<Self>) {
+        let admin = Arc::clone(self);
+        let looked = async move {
+            let turn = admin.looking.lock_arc().await;
+            smol::unblock(move || {
+                admin.look();
+                drop(turn);
+            })
+            .await;
+        };
+        let late = async {
+            smol::Timer::after(PATIENCE).await;
+        };
+        or(looked, late).await;
+    }
+
+    /// Reads the file again when it is another one than was read. Blocks on the disk.
+    fn look(&self) {
+        let stamp = fs::metadata(&self.path).ok().map(|m| Stamp::of(&m));
+        let known = self.lock().kept.as_ref().map(|(kept, _)| *kept);
+        if stamp.is_none() || known != stamp {
+            let read = read(&self.path).ok();
+            self.lock().kept = read;
+        }
+    }
+
+    /// Compares what `peer` presents with the token as it was known last. Five wrong tries a minute are heard, also from peers that take a new
     /// IPv6 address of the same network for each.
     pub fn verify(&self, peer: IpAddr, presented: &str) -> Verdict {
         self.verify_at(peer, presented, Instant::now())
@@ -146,7 +181,7 @@ impl Admin {
                 return Verdict::TooMany { retry_after };
             }
         }
-        let Some(token) = self.current(&mut state) else {
+        let Some((_, token)) = &state.kept else {
             return Verdict::NoToken;
         };
         if same(token.as_bytes(), presented.as_bytes()) {
@@ -169,30 +204,21 @@ impl Admin {
 
     /// The value of the cookie that stands for the token; `None` while there is no token.
     pub fn cookie_value(&self) -> Option<String> {
-        let mut state = self.lock();
-        let token = self.current(&mut state)?;
+        let state = self.lock();
+        let (_, token) = state.kept.as_ref()?;
         Some(URL_SAFE_NO_PAD.encode(cookie_tag(token)))
     }
 
-    /// Whether a cookie stands for the token of now.
+    /// Whether a cookie stands for the token as it was known last.
     pub fn cookie_matches(&self, value: &str) -> bool {
-        let mut state = self.lock();
-        let Some(token) = self.current(&mut state) else {
+        let state = self.lock();
+        let Some((_, token)) = &state.kept else {
             return false;
         };
         match URL_SAFE_NO_PAD.decode(value.trim()) {
             Ok(presented) => same(cookie_tag(token).as_ref(), &presented),
             Err(_) => false,
         }
-    }
-
-    /// The token as the file has it now; read again only when the file is another one.
-    fn current<'a>(&self, state: &'a mut State) -> Option<&'a str> {
-        let stamp = fs::metadata(&self.path).ok().map(|m| Stamp::of(&m));
-        if stamp.is_none() || state.kept.as_ref().map(|(kept, _)| *kept) != stamp {
-            state.kept = read(&self.path).ok();
-        }
-        state.kept.as_ref().map(|(_, token)| token.as_str())
     }
 
     fn refused(&self, verb: &str, error: io::Error) -> Error {
@@ -309,6 +335,7 @@ mod tests {
         assert_eq!(token.len(), 43);
         assert_eq!(admin.token().expect("read"), token);
         assert_eq!(Admin::open(folder.path()).token().expect("read"), token);
+        admin.look();
         let mode = fs::metadata(folder.path().join(FILE))
             .expect("there")
             .permissions()
@@ -325,10 +352,12 @@ mod tests {
         // Another process replaces it; this one notices.
         let next = Admin::open(folder.path()).replace().expect("replaced");
         assert_ne!(next, token);
+        admin.look();
         assert_eq!(admin.verify(peer, &token), Verdict::Wrong);
         assert_eq!(admin.verify(peer, &next), Verdict::Right);
         assert!(!admin.cookie_matches(&cookie));
         fs::remove_file(folder.path().join(FILE)).expect("removed");
+        admin.look();
         assert_eq!(admin.verify(peer, &next), Verdict::NoToken);
     }
 
@@ -350,6 +379,7 @@ mod tests {
                 "{}",
                 error.sentence()
             );
+            admin.look();
             assert_eq!(admin.verify(ip("192.0.2.9"), text.trim()), Verdict::NoToken);
             admin.lock().tries.clear();
         }
@@ -364,6 +394,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let admin = Admin::open(folder.path());
         let token = admin.token().expect("made");
+        admin.look();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let peer = ip("2001:db8::1");
@@ -393,6 +424,8 @@ mod tests {
     fn many_peers_are_bounded() {
         let folder = tempfile::tempdir().expect("a folder");
         let admin = Admin::open(folder.path());
+        admin.token().expect("made");
+        admin.look();
         let now = Instant::now();
         for n in 0..3000_u32 {
             admin.verify_at(
