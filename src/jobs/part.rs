@@ -13,6 +13,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use crate::jobs::job::JobId;
+use crate::store::atomic;
 use crate::store::part::rename_free;
 
 /// How the names begin and end; [`sweep`] knows them by it. Uploads under way have names of their own.
@@ -56,10 +57,14 @@ impl Part {
         &self.path
     }
 
-    /// Brings it to the disk, then to its name, then the name to the disk; false when something stands there that is
+    /// Gives it to the owner of its folder, brings it to the disk, then to its name, then the name to the disk; false when something stands there that is
     /// to be spared. Blocks.
     pub(crate) fn place(&mut self, target: &Path, there: There) -> io::Result<bool> {
-        File::open(&self.path)?.sync_all()?;
+        let file = File::open(&self.path)?;
+        if let Some(folder) = target.parent() {
+            atomic::give_to_owner(&file, folder)?;
+        }
+        file.sync_all()?;
         match there {
             There::Replaced => fs::rename(&self.path, target)?,
             There::Spared => match rename_free(CWD, &self.path, CWD, target) {
@@ -164,6 +169,23 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_root_made_is_given_to_the_owner_of_its_folder() {
+        use std::os::unix::fs::{MetadataExt, chown};
+
+        let folder = tempfile::tempdir().unwrap();
+        // Only root may give files away.
+        if chown(folder.path(), Some(12345), Some(23456)).is_err() {
+            return;
+        }
+        let target = folder.path().join("film.mp4");
+        let mut part = Part::of(folder.path(), JobId(9), 0);
+        fs::write(part.path(), b"one").unwrap();
+        assert!(part.place(&target, There::Spared).unwrap());
+        let placed = fs::metadata(&target).unwrap();
+        assert_eq!((placed.uid(), placed.gid()), (12345, 23456));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ring::digest::{Context, Digest, SHA256};
 
+use crate::store::atomic;
+
 /// Bytes of a block; the last one of a file may be shorter.
 pub const BLOCK: u64 = 128 * 1024;
 
@@ -220,12 +222,13 @@ impl Blocks {
     }
 
     fn write(&self, path: &Path, tag: &str, index: u64, bytes: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        super::folder(&self.folder)?;
         let disk = rustix::fs::statvfs(&self.folder)?;
         if disk.f_bavail.saturating_mul(disk.f_frsize) < self.free_space {
             return Err(io::Error::other("the disk is nearly full"));
         }
         let mut file = File::create(path)?;
+        atomic::give_to_owner(&file, &self.folder)?;
         file.write_all(MAGIC)?;
         file.write_all(digest(tag, index, bytes).as_ref())?;
         file.write_all(bytes)
