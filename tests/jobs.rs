@@ -704,3 +704,35 @@ fn films_get_posters_that_are_not_black() {
         == 200));
     assert_eq!(jobs(&daemon), before + 1, "nothing is tried twice");
 }
+
+/// A kill leaves the unfinished file of a job; its disk may be mounted long after the next start.
+#[test]
+fn what_a_killed_job_left_goes_when_its_disk_comes() {
+    let setup = Setup::new();
+    let disk = setup.path().join("disk");
+    std::fs::write(&disk, b"no folder").unwrap();
+    let videos = disk.join("videos");
+    let daemon = setup
+        .set("library", "videos", &format!("{videos:?}"))
+        .start();
+    let lacks = || daemon.health()["videos"]["detail"].is_string();
+    assert!(eventually(Duration::from_secs(30), lacks));
+    let come = daemon.setup().path().join("come");
+    std::fs::create_dir_all(come.join("videos/deep")).unwrap();
+    let (left, film) = (
+        videos.join("deep/.rill-job-3-0-0.part"),
+        videos.join("deep/film.mp4"),
+    );
+    for name in [&left, &film] {
+        let name = come.join(name.strip_prefix(&disk).unwrap());
+        std::fs::write(name, b"half").unwrap();
+    }
+    std::fs::remove_file(&disk).unwrap();
+    std::fs::rename(&come, &disk).unwrap();
+    assert!(
+        eventually(Duration::from_secs(60), || !left.exists()),
+        "{}",
+        daemon.log()
+    );
+    assert!(film.exists());
+}

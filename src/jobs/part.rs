@@ -1,13 +1,16 @@
 //! A file that a job is writing, beside the place where it will stand.
 //!
 //! Its name begins with a dot and ends in `.part`, so that no list shows it; it is removed when the job is dropped, and
-//! what a kill or a power cut left is swept at the next start. It gets its own name when all of it is on the disk.
+//! what a kill or a power cut left is swept at the next start, or when its disk comes later. It gets its own name when all of it is on the disk.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -31,6 +34,9 @@ pub(crate) struct Part {
     kept: bool,
 }
 
+/// The names of those under way in this process, which no sweep takes away.
+static UNDER_WAY: Mutex<Option<HashSet<OsString>>> = Mutex::new(None);
+
 /// What stands where a file is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum There {
@@ -46,10 +52,10 @@ impl Part {
     pub(crate) fn of(folder: &Path, job: JobId, number: usize) -> Part {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let made = MADE.fetch_add(1, Ordering::Relaxed);
-        Part {
-            path: folder.join(format!("{PREFIX}{job}-{made}-{number}{SUFFIX}")),
-            kept: false,
-        }
+        let name = format!("{PREFIX}{job}-{made}-{number}{SUFFIX}");
+        let path = folder.join(&name);
+        under_way().get_or_insert_default().insert(name.into());
+        Part { path, kept: false }
     }
 
     /// Where it is written.
@@ -80,10 +86,13 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
+        let path = std::mem::take(&mut self.path);
+        if let (Some(names), Some(name)) = (&mut *under_way(), path.file_name()) {
+            names.remove(name);
+        }
         if self.kept {
             return;
         }
-        let path = std::mem::take(&mut self.path);
         // Gigabytes take a while to be given back.
         smol::unblock(move || {
             if let Err(error) = fs::remove_file(&path) {
@@ -104,7 +113,11 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what jobs that were killed left below `folder`. For the start, when no job is under way. Blocks.
+fn under_way() -> MutexGuard<'static, Option<HashSet<OsString>>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what jobs that were killed left below `folder`; what this process is writing stays. Blocks.
 pub(crate) fn sweep(folder: &Path) {
     let mut seen = 0;
     let mut folders = vec![(folder.to_owned(), 0)];
@@ -118,8 +131,12 @@ pub(crate) fn sweep(folder: &Path) {
                 return;
             }
             let name = entry.file_name();
-            let name = name.as_bytes();
-            let ours = name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes());
+            let bytes = name.as_bytes();
+            let ours = bytes.starts_with(PREFIX.as_bytes())
+                && bytes.ends_with(SUFFIX.as_bytes())
+                && !under_way()
+                    .as_ref()
+                    .is_some_and(|names| names.contains(&name));
             // Of the entry itself: a link is neither followed nor removed.
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && depth < DEEPEST => {
@@ -206,7 +223,10 @@ mod tests {
             fs::write(path, b"").unwrap();
         }
         std::os::unix::fs::symlink("film.mp4", folder.path().join(".rill-job-9-0.part")).unwrap();
+        let being_written = Part::of(&deep, JobId(5), 0);
+        fs::write(being_written.path(), b"").unwrap();
         sweep(folder.path());
+        assert!(being_written.path().exists());
         assert!(ours.iter().all(|path| !path.exists()));
         assert!(others.iter().all(|path| path.exists()));
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,9 @@ use crate::sys::executor;
 
 /// How often a queue that waits for somebody's film to end, or for ffmpeg to be installed, looks whether that is so.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the folder of videos is another one: that of a disk that was mounted.
+const DISK: Duration = Duration::from_secs(10);
 
 /// How often the database is tried while it cannot be read.
 const TRY: Duration = Duration::from_secs(10);
@@ -82,8 +86,28 @@ impl Runner {
 
     /// Does jobs until dropped.
     pub async fn run(self) {
-        let videos = self.videos.clone();
-        smol::unblock(move || part::sweep(&videos)).await;
+        or(self.work(), self.sweep()).await;
+    }
+
+    /// Takes away what killed jobs left among the videos, at the start and whenever their folder is another one.
+    async fn sweep(&self) {
+        let mut swept = None;
+        loop {
+            let videos = self.videos.clone();
+            swept = smol::unblock(move || {
+                let folder = std::fs::metadata(&videos).ok()?;
+                let folder = (folder.dev(), folder.ino());
+                if swept != Some(folder) {
+                    part::sweep(&videos);
+                }
+                Some(folder)
+            })
+            .await;
+            smol::Timer::after(DISK).await;
+        }
+    }
+
+    async fn work(&self) {
         self.works.repairs.prepare().await;
         while let Err(error) = self.queue.load().await {
             log::debug!(

@@ -90,19 +90,19 @@ impl Blocks {
         }
     }
 
-    /// The folder's index; looked through once. Blocks on the disk.
+    /// The folder's index; looked through once, when it is there. Blocks on the disk.
     fn index(&self) -> MutexGuard<'_, Index> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if !index.loaded {
-            index.loaded = true;
-            self.load(&mut index);
+            index.loaded = self.load(&mut index).is_ok();
         }
         index
     }
 
-    fn load(&self, index: &mut Index) {
+    /// Fails while the folder cannot be read: its disk may come yet, with all that is on it.
+    fn load(&self, index: &mut Index) -> io::Result<()> {
         let mut found: Vec<(SystemTime, String, u64)> = Vec::new();
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&self.folder)?.flatten() {
             let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata()) else {
                 continue;
             };
@@ -130,6 +130,7 @@ impl Blocks {
             };
             index.blocks.insert(name, entry);
         }
+        Ok(())
     }
 
     /// Whether the block is thought to be there. May block on the disk the first time.
@@ -174,6 +175,15 @@ impl Blocks {
             {
                 return;
             }
+            if !known.loaded {
+                // What is there must be known before something is added to it.
+                let made = super::folder(&self.folder);
+                if let Err(error) = made.and_then(|()| self.load(&mut known)) {
+                    self.rest(&mut known, &error);
+                    return;
+                }
+                known.loaded = true;
+            }
             let mut leaving = Vec::new();
             while known.bytes + size > self.limit {
                 // Those being written have no file yet that could leave; they are few.
@@ -212,13 +222,17 @@ impl Blocks {
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
                 known.remove(&name);
-                known.broken = Some(Instant::now());
-                log::info!(
-                    "the block cache {} keeps nothing for a while: {error}",
-                    self.folder.display()
-                );
+                self.rest(&mut known, &error);
             }
         }
+    }
+
+    fn rest(&self, index: &mut Index, error: &io::Error) {
+        index.broken = Some(Instant::now());
+        log::info!(
+            "the block cache {} keeps nothing for a while: {error}",
+            self.folder.display()
+        );
     }
 
     fn write(&self, path: &Path, tag: &str, index: u64, bytes: &[u8]) -> io::Result<()> {
@@ -295,6 +309,22 @@ mod tests {
         assert_eq!(again.get("a\"/../b", 0).as_deref(), Some(&b"first"[..]));
         assert_eq!(again.get("a\"/../b", 7).as_deref(), Some(&b""[..]));
         assert_eq!(files(&path).len(), 2);
+    }
+
+    #[test]
+    fn what_is_kept_is_found_when_its_disk_comes_after_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let (away, path) = (folder.path().join("away"), folder.path().join("blocks"));
+        Blocks::new(&away, 1 << 20, 0).put("tag", 1, b"bytes");
+        let blocks = Blocks::new(&path, 1 << 20, 0);
+        assert!(!blocks.has("tag", 1) && blocks.get("tag", 1).is_none());
+        fs::rename(&away, &path).unwrap();
+        assert!(blocks.has("tag", 1));
+        assert_eq!(blocks.get("tag", 1).as_deref(), Some(&b"bytes"[..]));
+        // What nobody asked for before is counted too, once.
+        let counted = Blocks::new(&path, 1 << 20, 0);
+        counted.put("tag", 2, b"more");
+        assert_eq!(counted.index().bytes, 2 * SMALLEST);
     }
 
     #[test]
