@@ -4,6 +4,7 @@
 //! `misconfigured` to say so). What is missing in the world never does: the daemon runs, says what is
 //! missing, and `upkeep` finds it when it appears.
 
+mod alone;
 pub mod check;
 mod listen;
 mod misconfigured;
@@ -103,9 +104,10 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     descriptors::allow(2 * config.http.max_connections as u64 + SPARE_DESCRIPTORS);
 
     let admin = Arc::new(Admin::open(&config.state.dir));
-    let folders = upkeep::Folders::of(&config);
-    let made = folders.make_at_start(&admin, config.state.dir.clone());
-    let Some(missing) = signals.unless_stopped(made).await else {
+    // To the end of this function, and so behind the last who writes there.
+    let alone = alone::Alone::default();
+    let folders = upkeep::Folders::of(&config, alone.clone());
+    let Some(missing) = signals.unless_stopped(folders.make_at_start(&admin)).await else {
         return stopped_early().await;
     };
 
@@ -246,14 +248,26 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let upkeep = executor::spawn(upkeep.run(first_status));
     let scanner_told = scanner.clone();
     let scanning = executor::spawn(async move { scanner.watch().await });
-    let working = executor::spawn(runner.run());
+    let working = executor::spawn({
+        let alone = alone.clone();
+        async move {
+            alone.left_by_others().await;
+            runner.run().await;
+        }
+    });
     let keeping = executor::spawn(gallery::keep(
         gallery_videos,
         posters,
         queue.clone(),
         events.clone(),
     ));
-    let sweeping = executor::spawn(async move { resumable.watch().await });
+    let sweeping = executor::spawn({
+        let alone = alone.clone();
+        async move {
+            alone.left_by_others().await;
+            resumable.watch().await;
+        }
+    });
     let telling = executor::spawn(tell_scan(scanner_told, events.clone()));
     let watchdog = watchdog::start(door);
 
@@ -283,6 +297,7 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     drop(reading);
     drop(preparing);
     close(&progress).await;
+    drop(alone);
     log::info!("rill has stopped");
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{self, Client};
-use crate::support::daemon::{Setup, eventually};
+use crate::support::daemon::{Setup, eventually, names};
 use crate::support::drive::FakeDrive;
 
 /// A child that does not outlive its test.
@@ -828,4 +828,51 @@ fn an_inherited_socket_for_ipv4_is_not_another_program() {
     let log = beside(every, |port| SocketAddr::from(([127, 0, 0, 1], port)));
     let log = log.expect("IPv4 is everywhere");
     assert!(!log.contains("another program"), "{log}");
+}
+
+/// Two would take what the other is writing for what a kill has left, and remove it.
+#[test]
+fn a_state_folder_has_one_daemon_and_any_number_of_commands() {
+    let daemon = Setup::new().start();
+    let holder = std::fs::read_to_string(daemon.setup().path().join("state/serve.lock"));
+    let holder = holder.expect("the lock is there");
+    assert!(holder.starts_with("rill serve (process "), "{holder}");
+    let mut upload = daemon.client();
+    let head = format!(
+        "PUT /videos/slow.mp3 HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Length: 5000\r\n\r\nbegun",
+        daemon.admin()
+    );
+    upload.send(head).expect("the daemon reads");
+    let part = || {
+        let names = names(&daemon.setup().videos());
+        names.iter().any(|name| name.starts_with(".rill-upload-"))
+    };
+    assert!(eventually(SOON, part));
+    let log = daemon.setup().path().join("second.log");
+    let second = daemon
+        .setup()
+        .command(&["serve"])
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .spawn();
+    let second = Running(second.expect("the program starts"));
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(
+        eventually(SOON, || said().contains(holder.trim())),
+        "{}",
+        said()
+    );
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(part(), "{}", said());
+    drop((second, upload));
+    assert_eq!(daemon.get("/robots.txt").status(), 200);
+    for command in ["token", "check"] {
+        let shown = daemon.setup().command(&[command]).output();
+        let shown = String::from_utf8(shown.expect("the program starts").stdout);
+        let shown = shown.expect("UTF-8");
+        assert!(!shown.is_empty() && !shown.contains("in use"), "{shown}");
+    }
+    // One that was killed has nothing any more.
+    let daemon = daemon.restart();
+    assert_eq!(daemon.health()["state"]["available"], true);
 }

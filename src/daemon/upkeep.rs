@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use smol::future::or;
 
 use crate::config::Config;
+use crate::daemon::alone::Alone;
 use crate::drive::Drive;
 use crate::ffmpeg::Programs;
 use crate::media::folder::Folder;
@@ -35,23 +36,36 @@ pub(super) type Missing = (&'static str, String);
 #[derive(Clone, Debug)]
 pub(super) struct Folders {
     wanted: Vec<(&'static str, PathBuf)>,
+    state: PathBuf,
+    alone: Alone,
 }
 
 impl Folders {
-    pub(super) fn of(config: &Config) -> Folders {
+    /// Those of a daemon that holds its state by `alone`.
+    pub(super) fn of(config: &Config, alone: Alone) -> Folders {
         let wanted = vec![
             ("state", config.state.dir.clone()),
             ("cache", config.state.cache.clone()),
             ("videos", config.library.videos.clone()),
         ];
-        Folders { wanted }
+        Folders {
+            wanted,
+            state: config.state.dir.clone(),
+            alone,
+        }
     }
 
-    /// As [`Folders::make`] for the start, which a disk that hangs must not hold up; before, what an
-    /// interrupted write left in the state folder is taken away.
-    pub(super) async fn make_at_start(&self, admin: &Arc<Admin>, state: PathBuf) -> Vec<Missing> {
+    /// As [`Folders::make`] for the start, which a disk that hangs must not hold up; before, the state folder is
+    /// taken, and what an interrupted write left in it is taken away.
+    pub(super) async fn make_at_start(&self, admin: &Arc<Admin>) -> Vec<Missing> {
+        let (state, alone) = (self.state.clone(), self.alone.clone());
         let made = async {
-            smol::unblock(move || store::atomic::sweep(&state)).await;
+            smol::unblock(move || {
+                if alone.take(&state).is_ok() {
+                    store::atomic::sweep(&state);
+                }
+            })
+            .await;
             self.make(admin).await
         };
         let late = async {
@@ -65,6 +79,7 @@ impl Folders {
     /// Makes what can be made, and the token; a sentence for each that cannot.
     pub(super) async fn make(&self, admin: &Arc<Admin>) -> Vec<Missing> {
         let (wanted, admin) = (self.wanted.clone(), Arc::clone(admin));
+        let (state, alone) = (self.state.clone(), self.alone.clone());
         smol::unblock(move || {
             let mut missing = Vec::new();
             for (name, path) in wanted {
@@ -81,6 +96,10 @@ impl Folders {
                     );
                     missing.push((name, sentence));
                 }
+            }
+            // Another daemon's, or one that came after the start.
+            if let Err(error) = alone.take(&state) {
+                missing.push(("state", error.chain()));
             }
             if let Err(error) = admin.token() {
                 missing.push(("state", error.chain()));
@@ -290,6 +309,8 @@ mod tests {
                 ("videos", path("file/videos")),
                 ("cache", path("a/b")),
             ],
+            state: path("state"),
+            alone: Alone::default(),
         };
         let admin = Arc::new(Admin::open(&path("state")));
         let missing = smol::block_on(folders.make(&admin));

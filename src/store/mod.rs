@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod blocks;
 pub mod database;
 pub mod lacks;
+pub mod lock;
 mod migrations;
 pub mod part;
 pub mod probes;

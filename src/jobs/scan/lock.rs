@@ -1,14 +1,9 @@
-//! One scan at a time, whoever starts it: a lock that the kernel takes back from a process that dies.
+//! One scan at a time, whoever starts it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
-
 use crate::error::{Error, Kind, Result};
-use crate::store::{self, atomic};
+use crate::store::lock::{self, Refused};
 
 /// The file's name in the state folder.
 const FILE: &str = "scan.lock";
@@ -16,7 +11,7 @@ const FILE: &str = "scan.lock";
 /// Held until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    _lock: lock::Lock,
 }
 
 impl Lock {
@@ -25,49 +20,21 @@ impl Lock {
     /// # Errors
     /// `scan_running`, naming who holds it; `state_unavailable` when the folder cannot be written.
     pub(super) fn take(folder: &Path, who: &str) -> Result<Lock> {
-        let path = folder.join(FILE);
-        let opened = store::folder(folder).and_then(|()| {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o640)
-                .open(&path)?;
-            atomic::give_to_owner(&file, folder)?;
-            Ok(file)
-        });
-        let mut file = opened.map_err(|error| {
-            let sentence = format!(
-                "The state folder {} cannot be written ({error}); make it rill's, or name another one as state.dir.",
-                folder.display()
-            );
-            Error::new(Kind::Unavailable, "state_unavailable", sentence)
-        })?;
-        let mut holder = String::new();
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            // Half a name is a name.
-            let _ = (&file).take(200).read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "another process",
-                holder => holder,
-            };
-            return Err(Error::new(
+        match lock::Lock::take(folder, FILE, who) {
+            Ok(lock) => Ok(Lock { _lock: lock }),
+            Err(Refused::Held(holder)) => Err(Error::new(
                 Kind::Conflict,
                 "scan_running",
                 format!("A scan is under way already, by {holder}; wait for its end."),
-            ));
+            )),
+            Err(Refused::Disk(error)) => {
+                let sentence = format!(
+                    "The state folder {} cannot be written ({error}); make it rill's, or name another one as state.dir.",
+                    folder.display()
+                );
+                Err(Error::new(Kind::Unavailable, "state_unavailable", sentence))
+            }
         }
-        let me = format!("{who} (process {})\n", std::process::id());
-        // Nothing is written when the last holder was ourselves. The name is a courtesy; the lock holds without.
-        let _ = file.read_to_string(&mut holder);
-        if holder != me {
-            let _ = file
-                .write_all_at(me.as_bytes(), 0)
-                .and_then(|()| file.set_len(me.len() as u64));
-            let _ = file.flush();
-        }
-        Ok(Lock { _file: file })
     }
 }
 
