@@ -1,6 +1,7 @@
 //! Playing positions: the contract of the routes, and what they owe to those who were answered.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -619,7 +620,13 @@ fn a_full_disk_keeps_what_was() {
 #[test]
 fn a_full_disk_is_told_of_once_and_until_something_is_written() {
     let Some(disk) = Disk::new("1m") else { return };
-    let daemon = on(disk.path());
+    let folder = tempfile::tempdir().unwrap();
+    let notify = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&notify).unwrap();
+    let daemon = Setup::new()
+        .set("state", "dir", &format!("{:?}", disk.path()))
+        .env("NOTIFY_SOCKET", notify.to_str().unwrap())
+        .start();
     saved(&send(&daemon, "POST", TARGET, "{\"a\":{\"watchTime\":9}}"));
     let filler = disk.path().join("filler");
     let _ = std::fs::write(&filler, vec![0; 2 << 20]);
@@ -633,6 +640,16 @@ fn a_full_disk_is_told_of_once_and_until_something_is_written() {
             state["detail"].as_str().unwrap().contains("full"),
             "{state}"
         );
+    }
+    systemd
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let mut line = [0; 4096];
+    loop {
+        let n = systemd.recv(&mut line).expect("STATUS tells it");
+        if String::from_utf8_lossy(&line[..n]).contains("is full") {
+            break;
+        }
     }
     std::fs::remove_file(&filler).unwrap();
     // The daemon finds out by itself.
