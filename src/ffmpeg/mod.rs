@@ -101,8 +101,8 @@ struct Refused {
     pause: Duration,
 }
 
-/// Device, number and times of change: what tells one file from another of its name.
-type Stamp = (u64, u64, i64, i64);
+/// Device, number, bytes and time of the last change: what tells one file from another of its name.
+type Stamp = (u64, u64, u64, i64, i64);
 
 impl Refused {
     fn is_due(&self, path: &Path) -> bool {
@@ -305,7 +305,13 @@ fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino(), file.mtime(), file.ctime()))
+    Some((
+        file.dev(),
+        file.ino(),
+        file.len(),
+        file.ctime(),
+        file.ctime_nsec(),
+    ))
 }
 
 fn executable(path: &Path) -> bool {

@@ -12,6 +12,7 @@
 //!
 //! A job that ran when the process ended is queued again.
 
+mod held;
 mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ use crate::store::database::{Database, Durability};
 use crate::store::queue::Jobs;
 use crate::sys::executor;
 
+pub(crate) use held::Held;
 use table::{Entry, Table};
 
 /// How often a job that moves is told of.
@@ -63,44 +65,6 @@ pub struct Taken {
     pub job: Job,
     /// Closed when the job is cancelled.
     pub cancelled: Receiver<()>,
-}
-
-/// A job that waits to be released. Dropped, it is forgotten.
-#[derive(Debug)]
-pub(crate) struct Held {
-    queue: Queue,
-    id: JobId,
-    released: bool,
-}
-
-impl Held {
-    /// Lets it be done; the job, unless somebody cancelled it meanwhile.
-    pub(crate) fn release(mut self) -> Option<Job> {
-        self.released = true;
-        let job = {
-            let mut table = self.queue.inner.table();
-            let entry = table.entries.get_mut(&self.id)?;
-            entry.held = false;
-            entry.job.clone()
-        };
-        self.queue.tell(self.id);
-        (!job.state.is_final()).then_some(job)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.released {
-            return;
-        }
-        {
-            let mut table = self.queue.inner.table();
-            table.entries.remove(&self.id);
-            table.gone.push(self.id);
-        }
-        let queue = self.queue.clone();
-        executor::spawn(async move { queue.try_save(Durability::Later).await }).detach();
-    }
 }
 
 impl Queue {

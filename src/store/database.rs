@@ -5,6 +5,8 @@
 //! it is in the write-ahead log: there it survives `kill -9`. How soon it must also survive a power cut is
 //! the writer's to say ([`Durability`]), for every sync wears a card. An idle database writes nothing.
 
+mod fault;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -16,10 +18,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::store::lacks::Lacks;
 use crate::store::{atomic, migrations};
 use crate::sys::disk;
+
+use fault::{FULL, is_broken, sqlite_error};
 
 /// The file's name in the state folder; SQLite adds `-wal` and `-shm` beside it.
 pub const FILE: &str = "rill.db";
@@ -39,10 +43,6 @@ const LOG_BYTES: u32 = 4 << 20;
 
 /// Pages kept in memory, in KiB (negative is SQLite's way of saying KiB). The kernel keeps them too.
 const CACHE_KIB: i32 = -512;
-
-/// Below so much free space a failed write is put down to the full disk, whatever the kernel called it: a
-/// quota and some file systems have words of their own for it.
-const FULL: u64 = 256 * 1024;
 
 /// Faces of one fault that the log shows: a disk that breaks calls the same by several names.
 const LOGGED: usize = 4;
@@ -191,7 +191,7 @@ impl Database {
             state.open = None;
             state.suspect = true;
             state.unwritable = true;
-            return Err(self.tell(&mut state, self.disk_error(&error)));
+            return Err(self.tell(&mut state, fault::of_disk(&self.0.path, &error)));
         }
         state.unwritable = false;
         self.works(&mut state);
@@ -302,7 +302,7 @@ impl Database {
             | ErrorCode::PermissionDenied => state.open = None,
             _ => {}
         }
-        let error = self.put_down_to_space(error);
+        let error = fault::put_down_to_space(&self.0.folder, error);
         state.unwritable |= access == Access::Writes;
         Err(self.tell(state, error))
     }
@@ -356,18 +356,19 @@ impl Database {
             }
             opened => opened,
         }
-        .map_err(|error| self.put_down_to_space(error))
+        .map_err(|error| fault::put_down_to_space(&self.0.folder, error))
     }
 
     fn open_once(&self, suspect: bool) -> Result<Open> {
         let path = &self.0.path;
         // An empty file is a database without tables; made by us it has the right mode and owner.
         if !path.exists() {
-            atomic::create(path, b"", MODE).map_err(|error| self.disk_error(&error))?;
+            atomic::create(path, b"", MODE)
+                .map_err(|error| fault::of_disk(&self.0.path, &error))?;
         }
         // A log that is not empty is what a kill or a power cut leaves, and the latter may have torn more.
         let unclean = fs::metadata(self.beside("-wal")).is_ok_and(|log| log.len() > 0);
-        let metadata = fs::metadata(path).map_err(|error| self.disk_error(&error))?;
+        let metadata = fs::metadata(path).map_err(|error| fault::of_disk(&self.0.path, &error))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(PATIENCE)?;
@@ -402,7 +403,8 @@ impl Database {
         migrations::run(&mut connection)?;
         if unclean {
             // What the process before this one committed without a sync is in the kernel's hands alone.
-            self.sync_log().map_err(|error| self.disk_error(&error))?;
+            self.sync_log()
+                .map_err(|error| fault::of_disk(&self.0.path, &error))?;
         }
         Ok(Open {
             connection,
@@ -433,7 +435,7 @@ impl Database {
             match fs::rename(self.beside(suffix), to) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(self.disk_error(&error)),
+                Err(error) => return Err(fault::of_disk(&self.0.path, &error)),
             }
         }
         Ok(())
@@ -443,39 +445,6 @@ impl Database {
         let mut path = self.0.path.clone().into_os_string();
         path.push(suffix);
         path.into()
-    }
-
-    /// A failure of the disk that SQLite had no part in.
-    fn disk_error(&self, error: &io::Error) -> Error {
-        let full = matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        );
-        if full {
-            return no_space().because(error.to_string());
-        }
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "make the state folder, or name another one as state.dir",
-            io::ErrorKind::PermissionDenied => "give the folder to rill's user",
-            io::ErrorKind::ReadOnlyFilesystem => {
-                "make its disk writable, for the service as well (ReadWritePaths= in README.Debian)"
-            }
-            _ => "look after its disk",
-        };
-        unavailable(&format!(
-            "The database {} cannot be opened ({error}); {remedy}.",
-            self.0.path.display()
-        ))
-    }
-
-    /// Calls a failed write by the name of its likely cause.
-    fn put_down_to_space(&self, error: Error) -> Error {
-        let failed_io =
-            sqlite_error(&error).is_some_and(|cause| cause.code == ErrorCode::SystemIoFailure);
-        match failed_io && disk::free(&self.0.folder).is_ok_and(|free| free < FULL) {
-            true => no_space().because(error.chain()),
-            false => error,
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -496,59 +465,6 @@ impl Open {
         }
         Ok(())
     }
-}
-
-impl From<rusqlite::Error> for Error {
-    /// What SQLite's refusals mean; with it `?` works inside of [`Database::transaction`].
-    fn from(error: rusqlite::Error) -> Error {
-        let made = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => no_space(),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                unavailable("Another process holds the database rill.db; try again in a moment.")
-                    .retry_after(Duration::from_secs(1))
-            }
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => unavailable(
-                "The database rill.db in the state folder cannot be written; make its disk writable and rill's \
-                 user its owner.",
-            ),
-            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => unavailable(
-                "The disk of the state folder fails under the database rill.db; look after it.",
-            ),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                unavailable("The database rill.db is broken; a new one is begun, try again.")
-            }
-            _ => Error::internal("The database refused a statement; the log says more."),
-        };
-        made.because(error)
-    }
-}
-
-fn unavailable(sentence: &str) -> Error {
-    Error::new(Kind::Unavailable, "state_unavailable", sentence)
-}
-
-fn no_space() -> Error {
-    Error::new(
-        Kind::NoSpace,
-        "no_space",
-        "The disk of the state folder is full; free some space, then try again.",
-    )
-}
-
-fn sqlite_error(error: &Error) -> Option<rusqlite::ffi::Error> {
-    match std::error::Error::source(error)?.downcast_ref()? {
-        rusqlite::Error::SqliteFailure(cause, _) => Some(*cause),
-        _ => None,
-    }
-}
-
-fn is_broken(error: &Error) -> bool {
-    sqlite_error(error).is_some_and(|cause| {
-        matches!(
-            cause.code,
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
-        )
-    })
 }
 
 #[cfg(test)]
