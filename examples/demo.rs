@@ -1,8 +1,9 @@
 //! `cargo demo`: the real daemon over a temporary folder, with the same clips on its disk and on a
 //! stand-in for Google Drive, so that both kinds play without any account.
 //!
-//! The stand-in is the tests' own: real TLS with a CA of its own, tokens earned by a signed assertion, ranges. Nothing leaves this
-//! machine, and nothing stays on it: the folder goes when the demo ends. The clips lie in `examples/clips`, with the script that made them.
+//! The stand-in is the tests' own: real TLS with a CA of its own, tokens earned by a signed assertion, ranges. Nothing
+//! leaves this machine, and nothing stays on it: the folder goes when the demo ends. The clips lie in `examples/clips`,
+//! with the script that made them.
 
 #![allow(
     clippy::print_stdout,

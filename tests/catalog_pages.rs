@@ -1,5 +1,5 @@
-//! The pages of the course library on real screens' terms: without a script, by keys alone, on a phone of 320 pixels, and
-//! beside texts that mean harm.
+//! The pages of the course library on real screens' terms: without a script, by keys alone, on a phone of 320 pixels,
+//! and beside texts that mean harm.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What playing costs upstream: requests, connections, bytes and round trips. Google counts them, and the viewer waits for them.
+//! What playing costs upstream: requests, connections, bytes and round trips. Google counts them, and the viewer waits
+//! for them.
 
 use std::time::{Duration, Instant};
 

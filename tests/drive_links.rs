@@ -1,4 +1,5 @@
-//! How a viewer comes to a file on Drive: by the start page, by links with keys, past a warning, and how long it takes to hear no.
+//! How a viewer comes to a file on Drive: by the start page, by links with keys, past a warning, and how long it takes
+//! to hear no.
 
 use std::time::{Duration, Instant};
 
@@ -256,7 +257,8 @@ fn a_start_page_does_not_wait_for_a_drive_that_hangs() {
     );
 }
 
-/// Metadata that come late, and bytes that never do: the viewer hears so within 25 s, and not after the patience of both.
+/// Metadata that come late, and bytes that never do: the viewer hears so within 25 s, and not after the patience of
+/// both.
 #[test]
 fn a_no_comes_within_25_s_wherever_it_fails() {
     let fake = FakeDrive::start();

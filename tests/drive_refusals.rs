@@ -1,4 +1,5 @@
-//! Each of Drive's refusals is one status, one stable word and one sentence for the viewer; what lies on Drive is told rightly.
+//! Each of Drive's refusals is one status, one stable word and one sentence for the viewer; what lies on Drive is told
+//! rightly.
 
 use std::time::{Duration, Instant};
 

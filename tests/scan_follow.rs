@@ -1,5 +1,5 @@
-//! What follows the first scan: changes of Drive and of this disk that come late, in pieces, with errors between them, or
-//! across a kill; and a disk that is full.
+//! What follows the first scan: changes of Drive and of this disk that come late, in pieces, with errors between them,
+//! or across a kill; and a disk that is full.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -404,7 +404,8 @@ impl<R: Read> Builder<R> {
         Ok(())
     }
 
-    /// The bootstrap says how many classes a module has, also where the file does not; its folder nobody asks for there.
+    /// The bootstrap says how many classes a module has, also where the file does not; its folder nobody asks for
+    /// there.
     fn module(&mut self) -> Result<()> {
         let mut object = self.open("a module")?;
         let mut name = String::new();

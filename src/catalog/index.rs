@@ -191,9 +191,9 @@ impl Index {
         self.find(&self.categories, reference, |entry| &entry.keys)
     }
 
-    /// Finds a course by three references, each the number of its place (from 0), an id, a name, the slug of a name or the last
-    /// segment of a URL, without regard to case. Where several fit, the first kind of these wins, then the first place.
-    /// A route that is a course is its own only course: `0`, or whatever names the route.
+    /// Finds a course by three references, each the number of its place (from 0), an id, a name, the slug of a name or
+    /// the last segment of a URL, without regard to case. Where several fit, the first kind of these wins, then the
+    /// first place. A route that is a course is its own only course: `0`, or whatever names the route.
     pub fn course(&self, category: &str, route: &str, course: &str) -> Option<Found> {
         let at = self.category(category)?;
         let routes = &self.categories[at].routes;

@@ -44,8 +44,8 @@ pub const FILE: &str = "catalog.json";
 /// The file that the seed's tools write; read when there is no [`FILE`].
 pub const IMPORTED: &str = "courses_cache.json";
 
-/// The largest file that is read, in bytes; a catalog of 20,000 classes has a tenth of it. A scan writes none beyond this
-/// and the two bounds below, so that what it writes is read.
+/// The largest file that is read, in bytes; a catalog of 20,000 classes has a tenth of it. A scan writes none beyond
+/// this and the two bounds below, so that what it writes is read.
 const LARGEST: u64 = 256 << 20;
 
 /// Bytes of one course, which is sent of one piece. One of a thousand classes has one million.
@@ -189,8 +189,8 @@ impl Catalog {
         *lock(&self.inner.problem) = problem;
     }
 
-    /// Follows the file for as long as it is polled: reads it now, and whenever it changes. `read` is dropped when the first
-    /// read is over.
+    /// Follows the file for as long as it is polled: reads it now, and whenever it changes. `read` is dropped when the
+    /// first read is over.
     pub async fn follow(&self, read: smol::channel::Sender<()>) {
         watch::follow(self, read).await;
     }

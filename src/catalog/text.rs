@@ -16,8 +16,8 @@ pub fn key(name: &str) -> String {
     }
 }
 
-/// The slug of a name: its NFKD form, what of it is ASCII, in lower case; every run of other characters is one `-`, and none
-/// is at either end. It is empty when nothing is left.
+/// The slug of a name: its NFKD form, what of it is ASCII, in lower case; every run of other characters is one `-`, and
+/// none is at either end. It is empty when nothing is left.
 pub fn slug(name: &str) -> String {
     let mut slug = String::with_capacity(name.len());
     let push = |c: char, slug: &mut String| {
@@ -40,7 +40,8 @@ pub fn slug(name: &str) -> String {
     slug
 }
 
-/// The last segment of a URL's path: the slug by which the site it came from knows the course. `None` when there is none.
+/// The last segment of a URL's path: the slug by which the site it came from knows the course. `None` when there is
+/// none.
 pub fn url_slug(url: &str) -> Option<String> {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let path = match path.split_once("://") {

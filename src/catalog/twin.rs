@@ -65,7 +65,8 @@ fn path(cache: &Path, hash: &str) -> PathBuf {
     cache.join(format!("{BEGIN}{hash}{END}"))
 }
 
-/// A twin that was kept, if it is whole: its trailer (RFC 1952 section 2.3.1) has the sum and the length of the catalog.
+/// A twin that was kept, if it is whole: its trailer (RFC 1952 section 2.3.1) has the sum and the length of the
+/// catalog.
 fn kept(path: &Path, generation: &Generation) -> Option<File> {
     let file = File::open(path).ok()?;
     let len = file.metadata().ok()?.len();

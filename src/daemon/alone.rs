@@ -1,6 +1,6 @@
-//! One daemon for a state folder: a second one would take what the first is writing for what a kill has left, and remove
-//! it. So it plays and says what is wrong, and leaves tidying and jobs to the other as long as that is there. Commands
-//! beside a daemon are welcome.
+//! One daemon for a state folder: a second one would take what the first is writing for what a kill has left, and
+//! remove it. So it plays and says what is wrong, and leaves tidying and jobs to the other as long as that is there.
+//! Commands beside a daemon are welcome.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +30,8 @@ struct State {
 }
 
 impl Alone {
-    /// Takes the folder, unless that was done and it is still the same. One that is missing or cannot be written is left for a later call: the
-    /// daemon runs without its state. Blocks on the disk.
+    /// Takes the folder, unless that was done and it is still the same. One that is missing or cannot be written is
+    /// left for a later call: the daemon runs without its state. Blocks on the disk.
     ///
     /// # Errors
     /// `state_in_use`, naming the other daemon.

@@ -63,8 +63,8 @@ impl ResourceKey {
         &self.0
     }
 
-    /// What the header `X-Goog-Drive-Resource-Keys` says of the file `id` that this key opens: `ID/KEY`. Several are joined
-    /// by commas.
+    /// What the header `X-Goog-Drive-Resource-Keys` says of the file `id` that this key opens: `ID/KEY`. Several are
+    /// joined by commas.
     pub(super) fn header(&self, id: &str) -> String {
         format!("{id}/{}", self.0)
     }

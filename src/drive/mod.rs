@@ -309,8 +309,8 @@ impl Drive {
         Ok(known)
     }
 
-    /// The file as something to send: bytes by range, or the export of a Google document. Its first bytes, or a refusal,
-    /// come within [`Tuning::opening`].
+    /// The file as something to send: bytes by range, or the export of a Google document. Its first bytes, or a
+    /// refusal, come within [`Tuning::opening`].
     ///
     /// `despite_abuse` is for a viewer who was told that Google takes the file for malware and wants it all the same;
     /// Google grants that to the file's owner alone.

@@ -1,7 +1,7 @@
 //! How long one request is tried before its failure becomes an answer.
 //!
-//! A viewer is never left hanging: tries are counted, and all of them together have a deadline. Pure but for the clock; who
-//! tries and waits is `service`'s business.
+//! A viewer is never left hanging: tries are counted, and all of them together have a deadline. Pure but for the clock;
+//! who tries and waits is `service`'s business.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! How large the next upstream range of a stream is; pure.
 //!
-//! Small at first, since most openings are probes and an abandoned range costs its connection; larger as the stream goes
-//! on, since every range counts against Google's quota. A stream that empties its ranges in no time (a download
-//! on a fast line) gets larger ones still.
+//! Small at first, since most openings are probes and an abandoned range costs its connection; larger as the stream
+//! goes on, since every range counts against Google's quota. A stream that empties its ranges in no time (a download on
+//! a fast line) gets larger ones still.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -39,8 +39,8 @@ use crate::sys::executor;
 pub(super) struct Remote {
     pub(super) service: Arc<Service>,
     pub(super) file: Arc<Target>,
-    /// When the first opening must be answered: it belongs to a request that waited for metadata before. Later parts of a
-    /// multi-range answer have the whole patience of their lane.
+    /// When the first opening must be answered: it belongs to a request that waited for metadata before. Later parts of
+    /// a multi-range answer have the whole patience of their lane.
     pub(super) first_by: Mutex<Option<Instant>>,
 }
 

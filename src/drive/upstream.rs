@@ -2,8 +2,8 @@
 //!
 //! What has come already is read where its stream lives, on the thread that sends it, in well below a millisecond a
 //! piece: nothing is handed from thread to thread, and the bytes are still in the processor's cache when they are sent.
-//! Only what has to be waited for is read on the blocking pool, which a thread leaves with the piece in its hands; while
-//! the viewer pauses, the connection waits without one.
+//! Only what has to be waited for is read on the blocking pool, which a thread leaves with the piece in its hands;
+//! while the viewer pauses, the connection waits without one.
 
 use std::io::{self, Read};
 use std::ops::Range;

@@ -62,8 +62,8 @@ pub const PICTURE: [&str; 16] = [
 
 /// How ffmpeg sends a compatible version of `source` to stdout while it is watched, from `start` seconds on.
 ///
-/// Fragments are cut at key frames and after four seconds at the latest: a film with a single key frame, or music, would
-/// otherwise be gathered in memory to its end.
+/// Fragments are cut at key frames and after four seconds at the latest: a film with a single key frame, or music,
+/// would otherwise be gathered in memory to its end.
 pub fn live(source: &Source, selected: Selection, start: f64) -> Vec<OsString> {
     let mut arguments = Vec::new();
     let mut push = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));

@@ -90,8 +90,8 @@ struct Asked {
     refused: Option<Refused>,
 }
 
-/// A program that is there and did not run. It may do so without another byte of its own: apt unpacks a program before it
-/// sets up the libraries that this needs.
+/// A program that is there and did not run. It may do so without another byte of its own: apt unpacks a program before
+/// it sets up the libraries that this needs.
 #[derive(Clone, Debug)]
 struct Refused {
     /// The file that was asked.

@@ -1,7 +1,7 @@
 //! What is in a file: ffprobe's answer, of which only what a player or a conversion asks is kept.
 //!
-//! ffprobe is given little to read, a short while, and room for an answer of bounded length; whatever the file holds, no more
-//! than [`MAX_STREAMS`] streams and short words of it come through.
+//! ffprobe is given little to read, a short while, and room for an answer of bounded length; whatever the file holds,
+//! no more than [`MAX_STREAMS`] streams and short words of it come through.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -200,7 +200,8 @@ fn arguments(source: &Source) -> Vec<OsString> {
     arguments
 }
 
-/// Reads ffprobe's JSON. What is missing or of another type than expected is left out: what it says differs between versions.
+/// Reads ffprobe's JSON. What is missing or of another type than expected is left out: what it says differs between
+/// versions.
 pub fn parse(json: &[u8]) -> Option<MediaInfo> {
     let answer: Value = serde_json::from_slice(json).ok()?;
     let format = &answer["format"];

@@ -1,8 +1,8 @@
 //! One connection: reads heads, calls the service, has the answers sent, in that order, until it ends.
 //!
 //! Every request gets an answer, refused ones too; only a client that says nothing is left without. The
-//! order of a request: head (bounded in bytes and time), body (read by the service, as it likes), answer, what is left of
-//! the body (drained when it is little), and the next.
+//! order of a request: head (bounded in bytes and time), body (read by the service, as it likes), answer, what is left
+//! of the body (drained when it is little), and the next.
 
 use std::any::Any;
 use std::net::Shutdown;

@@ -87,8 +87,8 @@ impl Entity {
         Entity::new(source, metadata.len(), etag, modified, content_type)
     }
 
-    /// A file whose tag is known otherwise, and the file that holds its gzip twin, which those who accept gzip are sent under a
-    /// tag of its own. Neither may change while it is here.
+    /// A file whose tag is known otherwise, and the file that holds its gzip twin, which those who accept gzip are sent
+    /// under a tag of its own. Neither may change while it is here.
     ///
     /// # Errors
     /// When `fstat` fails.

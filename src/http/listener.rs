@@ -154,7 +154,8 @@ impl Listener {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         self.sockets().clear();
-        // One that is accepted after this would be cut as idle. Looking is simpler than being told, and this is the end.
+        // One that is accepted after this would be cut as idle. Looking is simpler than being told, and this is the
+        // end.
         let began = Instant::now();
         while self.accepting.load(Ordering::SeqCst) && began.elapsed() < STOP_ACCEPTING {
             Timer::after(Duration::from_millis(1)).await;

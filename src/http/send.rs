@@ -33,7 +33,8 @@ const STEP: u64 = 1024 * 1024;
 const STRIDE: u64 = 2 * 1024 * 1024;
 
 /// Up to so many bytes of a file are sent in one piece with their head. The kernel hands on 64 KiB at a time: with
-/// more, the piece that the head begins would end in the middle of a page, and a range of 64 KiB costs half as much again.
+/// more, the piece that the head begins would end in the middle of a page, and a range of 64 KiB costs half as much
+/// again.
 const TOGETHER: u64 = 48 * 1024;
 
 /// Bytes of files in memory, one after the other, from which on fewer probes are taken.

@@ -1,7 +1,7 @@
 //! Making of an uploaded file what every screen plays: a faststart MP4 in its place, its subtitles as WebVTT beside it.
 //!
-//! The original goes only when the result was looked into and is on the disk under its name. In this order a kill at any
-//! instruction loses nothing and leaves nothing twice:
+//! The original goes only when the result was looked into and is on the disk under its name. In this order a kill at
+//! any instruction loses nothing and leaves nothing twice:
 //!
 //! 1. the film and the subtitles are written under names of the job ([`Part`]), and looked into
 //! 2. the subtitles get their names; what is there already with the same words is enough
@@ -372,8 +372,8 @@ fn target(place: &Path, container: Container, keeps: bool) -> Result<PathBuf> {
     names.find(free).ok_or_else(|| name_taken(place))
 }
 
-/// Gives subtitles their names beside `film`: `NAME.es.vtt`, a second one in a language `NAME.es.2.vtt`. One that is there
-/// already with the same words is enough; one without a word is none.
+/// Gives subtitles their names beside `film`: `NAME.es.vtt`, a second one in a language `NAME.es.2.vtt`. One that is
+/// there already with the same words is enough; one without a word is none.
 fn place_texts(texts: Vec<Part>, subtitles: &[Subtitle], film: &Path) -> io::Result<()> {
     for (mut text, subtitle) in texts.into_iter().zip(subtitles) {
         let words = read_text(text.path())?;

@@ -279,8 +279,8 @@ impl Intake {
         }
     }
 
-    /// Makes a file of the videos of a draft whose bytes are all there: judges it, and gives it a name in `folder`. What
-    /// is refused goes with its draft, but for a part that is kept.
+    /// Makes a file of the videos of a draft whose bytes are all there: judges it, and gives it a name in `folder`.
+    /// What is refused goes with its draft, but for a part that is kept.
     ///
     /// # Errors
     /// `not_media` (415), `ffmpeg_not_available` (503), `name_taken` (409), `folder_not_found` (409), and the disk's.
@@ -333,9 +333,9 @@ impl Intake {
         .await
     }
 
-    /// The same of a file that is to be converted: the job is in the queue before the file has its name, so that no kill
-    /// and no power cut leaves a file that nobody plays and nobody converts. The job, or why there is none: the file is
-    /// there all the same, and its page asks for another.
+    /// The same of a file that is to be converted: the job is in the queue before the file has its name, so that no
+    /// kill and no power cut leaves a file that nobody plays and nobody converts. The job, or why there is none: the
+    /// file is there all the same, and its page asks for another.
     async fn shelve_and_convert(
         &self,
         draft: Draft,
@@ -384,8 +384,8 @@ impl Intake {
         or(there, late).await;
     }
 
-    /// Takes away the parts that nobody writes and nobody will go on with: those of uploads that a kill or a power cut ended. `kept`
-    /// tells the ids of those that may go on later. Blocks.
+    /// Takes away the parts that nobody writes and nobody will go on with: those of uploads that a kill or a power cut
+    /// ended. `kept` tells the ids of those that may go on later. Blocks.
     pub(crate) fn sweep(&self, kept: impl FnOnce() -> Result<HashSet<String>>) -> Result<()> {
         // In this order none that begins meanwhile is mistaken: it is not among the parts yet, or it is active, or it
         // was kept before it stopped being so.

@@ -1,7 +1,8 @@
 //! A file that a job is writing, beside the place where it will stand.
 //!
 //! Its name begins with a dot and ends in `.part`, so that no list shows it; it is removed when the job is dropped, and
-//! what a kill or a power cut left is swept at the next start, or when its disk comes later. It gets its own name when all of it is on the disk.
+//! what a kill or a power cut left is swept at the next start, or when its disk comes later. It gets its own name when
+//! all of it is on the disk.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -63,8 +64,8 @@ impl Part {
         &self.path
     }
 
-    /// Gives it to the owner of its folder, brings it to the disk, then to its name, then the name to the disk; false when something stands there that is
-    /// to be spared. Blocks.
+    /// Gives it to the owner of its folder, brings it to the disk, then to its name, then the name to the disk; false
+    /// when something stands there that is to be spared. Blocks.
     pub(crate) fn place(&mut self, target: &Path, there: There) -> io::Result<bool> {
         let file = File::open(&self.path)?;
         if let Some(folder) = target.parent() {

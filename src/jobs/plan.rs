@@ -20,8 +20,9 @@ const CHANNELS: u32 = 6;
 /// Bits a second for each channel of a sound that is encoded anew.
 const BITS_PER_CHANNEL: u32 = 96_000;
 
-/// How an input is read: timestamps that are missing are made. Those that are there are not ignored, though a live stream
-/// does so: where they jump in the middle, ffmpeg mends the jump by them, and without them makes hundreds of wrong ones.
+/// How an input is read: timestamps that are missing are made. Those that are there are not ignored, though a live
+/// stream does so: where they jump in the middle, ffmpeg mends the jump by them, and without them makes hundreds of
+/// wrong ones.
 pub(crate) const INPUT: [&str; 2] = ["-fflags", "+genpts+discardcorrupt"];
 
 /// Codecs of subtitles that are text; the others are pictures, which no browser shows.
@@ -280,7 +281,8 @@ pub(crate) enum Length {
     Wrong,
 }
 
-/// Compares the length of a result with that of what it was made of, both in seconds. `written` is the time that ffmpeg wrote.
+/// Compares the length of a result with that of what it was made of, both in seconds. `written` is the time that ffmpeg
+/// wrote.
 ///
 /// Where the timestamps of the source were broken its length was a guess, and more than it may come of it; `mended`
 /// allows that, as long as the result holds all that was written.

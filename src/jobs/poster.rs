@@ -1,8 +1,8 @@
 //! Posters: a small picture of each film, made once and kept in the cache folder.
 //!
-//! A poster is named for the film's path, length and time, so that a film that was replaced has none, and whatever is not
-//! wanted by a name is an orphan. A film of which none can be made leaves an empty mark in its place, and is not tried
-//! again.
+//! A poster is named for the film's path, length and time, so that a film that was replaced has none, and whatever is
+//! not wanted by a name is an orphan. A film of which none can be made leaves an empty mark in its place, and is not
+//! tried again.
 
 use std::collections::HashSet;
 use std::fs::{self, File};

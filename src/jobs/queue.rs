@@ -111,9 +111,9 @@ impl Queue {
         Ok(job)
     }
 
-    /// Adds a job for a file that is about to be there, and answers when it is on the disk: so nothing comes between the file
-    /// and its job. It waits until it is released; the process dying before that releases it too, and `note` lets whoever
-    /// does it find out whether the file ever came.
+    /// Adds a job for a file that is about to be there, and answers when it is on the disk: so nothing comes between
+    /// the file and its job. It waits until it is released; the process dying before that releases it too, and `note`
+    /// lets whoever does it find out whether the file ever came.
     ///
     /// # Errors
     /// `queue_full`, and the database's.
@@ -281,8 +281,8 @@ impl Queue {
         Some(taken)
     }
 
-    /// Lays down what runs, for the next start: a stop that was asked for is no fault of the jobs, and does not count as
-    /// an attempt.
+    /// Lays down what runs, for the next start: a stop that was asked for is no fault of the jobs, and does not count
+    /// as an attempt.
     pub async fn lay_down(&self) {
         self.inner.table().lay_down();
         self.try_save(Durability::Later).await;
@@ -384,8 +384,8 @@ impl Queue {
         }
     }
 
-    /// Writes what changed since it was last written. It goes on when nobody waits for it any more, as the note of a job that is
-    /// cancelled: what it took along is others' as well, and a later state must come behind it.
+    /// Writes what changed since it was last written. It goes on when nobody waits for it any more, as the note of a
+    /// job that is cancelled: what it took along is others' as well, and a later state must come behind it.
     async fn save(&self, durability: Durability) -> Result<()> {
         let (told, outcome) = smol::channel::bounded(1);
         let queue = self.clone();

@@ -163,7 +163,8 @@ impl Repairs {
                 .with("job", job.url()));
             }
             Some(Standing::There(copy, job)) => {
-                // What was replaced on Drive since is another file. When Drive does not answer, the copy is what there is.
+                // What was replaced on Drive since is another file. When Drive does not answer, the copy is what there
+                // is.
                 let changed = inner
                     .drive
                     .metadata(id)
@@ -255,8 +256,8 @@ impl Repairs {
             return Err(error);
         }
         let result = probe::probe(&ffprobe, &Source::File(part.path().to_owned())).await?;
-        // Drive sent all that it has: what is short was cut off before it came there, and what is left of it is what a viewer
-        // wants.
+        // Drive sent all that it has: what is short was cut off before it came there, and what is left of it is what a
+        // viewer wants.
         let written = written.as_secs_f64();
         let length = compare(info.duration, result.duration, written, true);
         if length == Length::Wrong || !plan.is_met_by(&result) {

@@ -333,8 +333,8 @@ impl Resumable {
         }
     }
 
-    /// Makes files of the uploads that were whole when the daemon was killed: their clients know that all of it came, and ask
-    /// no more.
+    /// Makes files of the uploads that were whole when the daemon was killed: their clients know that all of it came,
+    /// and ask no more.
     async fn finish_whole(&self) {
         let root = self.intake.root().to_owned();
         let whole = self.ask(move |uploads| {
@@ -396,9 +396,9 @@ fn forget_old(uploads: &Uploads, holds: &Holds, deadlines: &Deadlines) -> Result
     Ok(kept)
 }
 
-/// Takes over the time that an upload of an earlier process has left. One that the clock cannot have given it was given by
-/// another clock, or is now: a Pi has none of its own when it boots. Such an upload is kept for a day more, for one that
-/// is removed by mistake is lost.
+/// Takes over the time that an upload of an earlier process has left. One that the clock cannot have given it was given
+/// by another clock, or is now: a Pi has none of its own when it boots. Such an upload is kept for a day more, for one
+/// that is removed by mistake is lost.
 fn meet(uploads: &Uploads, deadlines: &Deadlines, row: &Row) -> Result<()> {
     let left = row.expires.saturating_sub(now());
     if (1..=KEPT).contains(&left) {

@@ -1,7 +1,7 @@
 //! What lies directly in one folder, for those who walk a library by its folders.
 //!
-//! It names every file that is served, films or not, and no other: nothing hidden, nothing that leads outside. A link to
-//! a folder is not named: what it shows inside is named where it lies, and so no circle of links can hold a walker.
+//! It names every file that is served, films or not, and no other: nothing hidden, nothing that leads outside. A link
+//! to a folder is not named: what it shows inside is named where it lies, and so no circle of links can hold a walker.
 
 use std::fs;
 use std::io;

@@ -22,7 +22,8 @@ pub struct Playable {
 pub enum Plan {
     /// Browsers play it as it is.
     Direct,
-    /// Its pictures, if there are any, are copied into a fragmented MP4; cheap enough to be done while somebody watches.
+    /// Its pictures, if there are any, are copied into a fragmented MP4; cheap enough to be done while somebody
+    /// watches.
     Remux(Selection),
     /// Its pictures must be encoded anew.
     Convert(Selection),

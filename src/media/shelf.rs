@@ -72,7 +72,8 @@ pub(super) fn open_below(top: OwnedFd, folder: &[u8]) -> Result<OwnedFd, Errno> 
     }
 }
 
-/// Removes a media or subtitle file, and with a film or a piece of music its subtitles. What went, the file itself first.
+/// Removes a media or subtitle file, and with a film or a piece of music its subtitles. What went, the file itself
+/// first.
 ///
 /// # Errors
 /// `not_found`, `not_writable`, `unsupported_type`.
@@ -90,8 +91,8 @@ pub fn remove(root: &Path, path: &MediaPath) -> Result<Vec<MediaPath>> {
     Ok(gone)
 }
 
-/// Renames a media or subtitle file within its folder, and with a film or a piece of music its subtitles. What was renamed, from and
-/// to, the file itself first.
+/// Renames a media or subtitle file within its folder, and with a film or a piece of music its subtitles. What was
+/// renamed, from and to, the file itself first.
 ///
 /// # Errors
 /// `name_taken` (409), and those of [`remove`].
@@ -174,7 +175,8 @@ fn look(root: &Path, path: &MediaPath) -> Result<(OwnedFd, Vec<MediaPath>)> {
     Ok((place, companions))
 }
 
-/// The subtitles that belong to a file, and to no other that plays: where a film lies there twice, in two containers, they stay.
+/// The subtitles that belong to a file, and to no other that plays: where a film lies there twice, in two containers,
+/// they stay.
 fn companions(place: &OwnedFd, path: &MediaPath) -> io::Result<Vec<MediaPath>> {
     let entries = fs::read_dir(format!("/proc/self/fd/{}", place.as_raw_fd()))?;
     let mut subtitles = Vec::new();

@@ -103,8 +103,8 @@ fn is_mpeg_audio(head: &[u8]) -> bool {
     a == 0xff && b & 0xe6 == 0xe2 && !matches!(c >> 4, 0 | 15) && c >> 2 & 3 != 3
 }
 
-/// An MP4 or QuickTime file: the codecs stand in the sample descriptions (`stsd`) of its index (`moov`), which may be at
-/// either end.
+/// An MP4 or QuickTime file: the codecs stand in the sample descriptions (`stsd`) of its index (`moov`), which may be
+/// at either end.
 fn isobmff(file: &File, head: &[u8]) -> io::Result<Looks> {
     if !matches!(
         head.get(4..8),

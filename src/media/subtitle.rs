@@ -349,8 +349,8 @@ mod tests {
             let vtt = srt_to_vtt(srt.as_bytes());
             let took = began.elapsed();
             assert!(vtt.len() < 8 * srt.len(), "{piece:?}: {}", vtt.len());
-            // Built without optimisation and on a busy machine; what is quadratic takes minutes, and all else takes them
-            // where an emulated processor runs it.
+            // Built without optimisation and on a busy machine; what is quadratic takes minutes, and all else takes
+            // them where an emulated processor runs it.
             let most = if cfg!(target_arch = "x86_64") {
                 20
             } else {

@@ -25,8 +25,8 @@ pub(super) const PAGE_POLICY: &str = "default-src 'none'; img-src 'self'; media-
 const FAILURE_POLICY: &str =
     "default-src 'none'; style-src 'self'; frame-ancestors 'self'; base-uri 'none'";
 
-/// What a page with a script may do beside: run this daemon's own, talk to this daemon, and show files of it in a frame,
-/// where [`FILE_POLICY`] holds.
+/// What a page with a script may do beside: run this daemon's own, talk to this daemon, and show files of it in a
+/// frame, where [`FILE_POLICY`] holds.
 const PLAYER_POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; \
      script-src 'self'; connect-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -60,7 +60,8 @@ fn of_policy(status: StatusCode, policy: &'static str, markup: String) -> Respon
         .body(HTML, Body::Text(markup.into_bytes()))
 }
 
-/// A page with a script of ours: one with a player, and the script that remembers how far it played; or one that sends files.
+/// A page with a script of ours: one with a player, and the script that remembers how far it played; or one that sends
+/// files.
 pub(super) fn player_page(markup: String) -> Response {
     of_policy(StatusCode::Ok, PLAYER_POLICY, markup)
 }

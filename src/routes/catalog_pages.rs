@@ -233,8 +233,8 @@ async fn read<T: Send + 'static>(
     picked.await.map_err(catalog::unreadable)
 }
 
-/// The type of a class's film: of a local file by its name, of one on Drive as Google says, if it says so soon. Asking costs
-/// nothing, for the player needs the answer next.
+/// The type of a class's film: of a local file by its name, of one on Drive as Google says, if it says so soon. Asking
+/// costs nothing, for the player needs the answer next.
 async fn media_type(app: &App, file: &FileRef) -> String {
     match file {
         FileRef::Local(path) => match kind::content_type(path) {

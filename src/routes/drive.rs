@@ -12,8 +12,8 @@ use crate::web::url;
 /// What Google's own documents are of. They have no bytes; what is sent of them is an export.
 const GOOGLE: &str = "application/vnd.google-apps.";
 
-/// The link that a request's URL makes of an id: with the `resourcekey` that links of files shared before September 2021
-/// have, as Google spells it.
+/// The link that a request's URL makes of an id: with the `resourcekey` that links of files shared before September
+/// 2021 have, as Google spells it.
 pub(super) fn link(request: &Request, id: &FileId) -> Result<Link> {
     let key = super::query(request, "resourcekey").or_else(|| super::query(request, "resourceKey"));
     let key = key.filter(|key| !key.is_empty());

@@ -63,7 +63,8 @@ pub(super) fn describe_all(queue: &Queue, scan: &ScanStatus, limit: usize) -> Ve
     scan.into_iter().chain(jobs).take(limit).collect()
 }
 
-/// The scan in the form of a job; `None` before this process has begun one. It has no number, for it cannot be cancelled.
+/// The scan in the form of a job; `None` before this process has begun one. It has no number, for it cannot be
+/// cancelled.
 fn describe_scan(scan: &ScanStatus) -> Option<Value> {
     let moment = |at: SystemTime| figure::timestamp(figure::seconds(at));
     let started = scan.started.filter(|_| scan.number > 0)?;

@@ -227,7 +227,8 @@ fn conversion(page: String, job: &Job) -> Option<web::Notice> {
 
 /// Plays a file on Drive.
 pub(super) async fn drive(app: &App, request: &Request, id: &FileId) -> Result<Response> {
-    // Everything on the page goes by the link that led here, which may be a shortcut's: what is known of it is asked once.
+    // Everything on the page goes by the link that led here, which may be a shortcut's: what is known of it is asked
+    // once.
     let link = drive::link(request, id)?;
     let metadata = app.drive.metadata(&link).await?;
     if metadata.mime_type == "application/vnd.google-apps.folder" {

@@ -105,8 +105,8 @@ impl ByteStream for Noted {
 /// of an end of a file.
 const HEAD: u64 = 1024 * 1024;
 
-/// Bytes after the head that are asked for by themselves: who only looks into a file has seen enough by then, and nothing
-/// beyond is fetched ahead of it.
+/// Bytes after the head that are asked for by themselves: who only looks into a file has seen enough by then, and
+/// nothing beyond is fetched ahead of it.
 const STEP: u64 = HEAD + HEAD / 4;
 
 /// A file on Drive whose beginning is fetched once. A program opens it, looks at its end, and comes back; each time it

@@ -33,7 +33,8 @@ pub enum Route {
     ApiVideos,
     /// `/api/video-metadata/{id}`: what Drive says of a file.
     ApiVideoMetadata(FileId),
-    /// `/api/video-compatible/{ref}`: an MP4 for every screen, made while it is watched; `?t=SECONDS`, `?mode=reencode`.
+    /// `/api/video-compatible/{ref}`: an MP4 for every screen, made while it is watched; `?t=SECONDS`,
+    /// `?mode=reencode`.
     ApiCompatible(Target),
     /// `/api/playable/{ref}`: what is in a file, and how to play it.
     ApiPlayable(Target),
@@ -145,8 +146,9 @@ const READ: &[Method] = &[Method::Get, Method::Head];
 impl Route {
     /// Reads a raw path, as it stands in the request: percent-encoded, beginning with `/`.
     ///
-    /// Nothing is normalised but a plain `.` among the segments: `..`, `%2e`, empty segments (but the last of a folder) and encoded slashes are found nowhere, so that
-    /// no two readers of a URL can disagree about what it names (RFC 3986 section 6.2.2.3 leaves that to browsers).
+    /// Nothing is normalised but a plain `.` among the segments: `..`, `%2e`, empty segments (but the last of a folder)
+    /// and encoded slashes are found nowhere, so that no two readers of a URL can disagree about what it names (RFC
+    /// 3986 section 6.2.2.3 leaves that to browsers).
     pub fn decode(path: &str) -> Route {
         match path {
             "/" => return Route::Home,

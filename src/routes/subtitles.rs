@@ -1,8 +1,8 @@
 //! Subtitles as WebVTT: made one at a time, and shared by all who are being sent them.
 //!
-//! A conversion takes up to some hundred MiB for a moment (the largest file, in the worst encoding, with its gzip twin), and what
-//! comes of it stays as long as its slowest reader. A crowd of readers, or of files that are none, costs no more than
-//! one: whoever leaves while it is made does not make room for the next before it is done.
+//! A conversion takes up to some hundred MiB for a moment (the largest file, in the worst encoding, with its gzip
+//! twin), and what comes of it stays as long as its slowest reader. A crowd of readers, or of files that are none,
+//! costs no more than one: whoever leaves while it is made does not make room for the next before it is done.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -25,8 +25,8 @@ pub struct Subtitles {
 }
 
 impl Subtitles {
-    /// The WebVTT of the file that `read` reads, SubRip or WebVTT already; `stamp` changes whenever the file does. `read`
-    /// is called on the blocking pool, and only when nobody is being sent the same.
+    /// The WebVTT of the file that `read` reads, SubRip or WebVTT already; `stamp` changes whenever the file does.
+    /// `read` is called on the blocking pool, and only when nobody is being sent the same.
     pub(super) async fn entity(
         &self,
         stamp: String,

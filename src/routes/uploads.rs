@@ -90,7 +90,8 @@ pub(super) async fn create(app: &App, request: &mut Request) -> Result<Response>
         .header("upload-expires", expires(&row)))
 }
 
-/// `HEAD`, `PATCH`, `DELETE` and `GET /api/uploads/{id}`; `POST` with `X-HTTP-Method-Override` for whoever cannot say it.
+/// `HEAD`, `PATCH`, `DELETE` and `GET /api/uploads/{id}`; `POST` with `X-HTTP-Method-Override` for whoever cannot say
+/// it.
 pub(super) async fn one(app: &App, request: &mut Request, id: &str) -> Result<Response> {
     app.access().require_admin(request).await?;
     let method = match (request.method(), request.header("x-http-method-override")) {
@@ -248,7 +249,8 @@ fn bad_header(name: &str) -> Error {
     )
 }
 
-/// `Upload-Metadata := pair *("," pair)`, `pair := key [SP base64]`: the file's name, by either of the keys that clients use.
+/// `Upload-Metadata := pair *("," pair)`, `pair := key [SP base64]`: the file's name, by either of the keys that
+/// clients use.
 fn file_name(metadata: &str) -> Result<String> {
     if metadata.len() > METADATA {
         return Err(bad_header("upload-metadata"));

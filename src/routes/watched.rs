@@ -38,8 +38,8 @@ impl Person {
         }
     }
 
-    /// How far classes were watched, in the order of their keys. A page is shown without when nobody can say, be it for a name
-    /// that is none or for a disk that fails.
+    /// How far classes were watched, in the order of their keys. A page is shown without when nobody can say, be it for
+    /// a name that is none or for a disk that fails.
     pub(super) async fn marks(&self, app: &App, keys: Vec<String>) -> Vec<Option<progress::Mark>> {
         let asked = async {
             let profile = Profile::named(self.name.as_deref().unwrap_or_default())?;
@@ -75,9 +75,9 @@ pub(super) fn shown_mark(mark: Option<&progress::Mark>) -> Mark {
 
 /// The key under which the progress of a class is kept: `COURSE/MODULE/CLASS`.
 ///
-/// COURSE is the course's public id (or its name, where neither a URL nor an id gives one), the others are slugs of names,
-/// or places where a slug names nothing or several. So a lecture that is put in between moves no other's position, and a
-/// course that stands in two categories is watched once.
+/// COURSE is the course's public id (or its name, where neither a URL nor an id gives one), the others are slugs of
+/// names, or places where a slug names nothing or several. So a lecture that is put in between moves no other's
+/// position, and a course that stands in two categories is watched once.
 pub(super) fn key(index: &Index, found: Found, class: usize) -> String {
     let course = &index.courses[found.course];
     let course = match index.text(course.id).is_empty() && !course.has_url() {

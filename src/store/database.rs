@@ -198,8 +198,8 @@ impl Database {
         Ok(())
     }
 
-    /// Finds out whether what was wrong with it is over, by writing: a disk that is full, read-only or broken may still be read.
-    /// Does nothing while nothing is wrong, since an idle database writes nothing.
+    /// Finds out whether what was wrong with it is over, by writing: a disk that is full, read-only or broken may still
+    /// be read. Does nothing while nothing is wrong, since an idle database writes nothing.
     pub fn try_again(&self) {
         // A full disk still takes a line where the log has room, and refuses the next one.
         let full = || disk::free(&self.0.folder).is_ok_and(|free| free < FULL);

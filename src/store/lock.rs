@@ -28,8 +28,8 @@ pub enum Refused {
 }
 
 impl Lock {
-    /// Takes the lock `name` of a state folder, which is made when it is missing. `who` is what others are told. Blocks on
-    /// the disk, but for nobody who holds it.
+    /// Takes the lock `name` of a state folder, which is made when it is missing. `who` is what others are told. Blocks
+    /// on the disk, but for nobody who holds it.
     ///
     /// # Errors
     /// Another process holds it; the disk's.
@@ -57,8 +57,8 @@ impl Lock {
         Ok(Lock { file, path })
     }
 
-    /// Whether it is worth nothing any more: others find another file by its name or none, as its folder was removed or its disk
-    /// taken away; or its disk cannot be written by anybody. Blocks on the disk.
+    /// Whether it is worth nothing any more: others find another file by its name or none, as its folder was removed or
+    /// its disk taken away; or its disk cannot be written by anybody. Blocks on the disk.
     pub fn is_lost(&self) -> bool {
         let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let there = OpenOptions::new()

@@ -21,8 +21,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// Makes a folder and those above it, for the service and its group alone; one that is there stays as it is. What root makes
-/// belongs to the owner of the folder that was there, as all that a command run by root writes.
+/// Makes a folder and those above it, for the service and its group alone; one that is there stays as it is. What root
+/// makes belongs to the owner of the folder that was there, as all that a command run by root writes.
 ///
 /// # Errors
 /// It cannot be made, or something else has its name.

@@ -1,7 +1,8 @@
 //! A file that is still arriving: hidden beside what is whole, and gone unless it is given a name.
 //!
 //! It lies in the folder of its destination, since only within one disk a rename is one step. Its name tells
-//! everybody, also the next start of the daemon, that nobody plays it: [`strays`] finds what a kill or a power cut left.
+//! everybody, also the next start of the daemon, that nobody plays it: [`strays`] finds what a kill or a power cut
+//! left.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -87,8 +88,8 @@ impl Part {
         self.stays = true;
     }
 
-    /// Gives it the name `name` in `folder`, unless that is taken; whether it has it now. The folder is then synced. The bytes
-    /// must have been, before. Blocks.
+    /// Gives it the name `name` in `folder`, unless that is taken; whether it has it now. The folder is then synced.
+    /// The bytes must have been, before. Blocks.
     ///
     /// # Errors
     /// The disk's.

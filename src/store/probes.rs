@@ -1,7 +1,8 @@
 //! What was found in files, so that a file is looked into once: a row for each reference, good as long as the file's
 //! stamp is the same.
 //!
-//! The text of a row is its owner's business. Nothing here is worth waiting for a disk: what a power cut takes is found again.
+//! The text of a row is its owner's business. Nothing here is worth waiting for a disk: what a power cut takes is found
+//! again.
 
 use rusqlite::{OptionalExtension, params};
 

@@ -3,7 +3,8 @@
 //!
 //! A scan writes under a number of its own, its generation, beside the complete one that the catalog was made of; it
 //! takes that one's place in one transaction. What the children mean is the scan's business: here they are
-//! bytes. A batch that a power cut takes back is listed again, so only the end of a scan is brought to the disk at once.
+//! bytes. A batch that a power cut takes back is listed again, so only the end of a scan is brought to the disk at
+//! once.
 
 use std::collections::HashSet;
 

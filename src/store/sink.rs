@@ -92,7 +92,8 @@ impl Sink {
         self.synced
     }
 
-    /// Begins to write a range of a buffer when the one before is written; another buffer of [`PIECE`] bytes comes back.
+    /// Begins to write a range of a buffer when the one before is written; another buffer of [`PIECE`] bytes comes
+    /// back.
     ///
     /// # Errors
     /// `payload_too_large` beyond the limit, `no_space`, and what the disk says of the piece before.

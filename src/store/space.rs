@@ -1,7 +1,7 @@
 //! What may still be written to a disk: what is free, less what is never filled, less what others were promised.
 //!
-//! Two uploads that each fit must not both be let in when together they do not; so each is promised its length, and gives the
-//! promise back byte by byte as it turns into used space.
+//! Two uploads that each fit must not both be let in when together they do not; so each is promised its length, and
+//! gives the promise back byte by byte as it turns into used space.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -165,8 +165,8 @@ impl Admin {
         }
     }
 
-    /// Compares what `peer` presents with the token as it was known last. Five wrong tries a minute are heard, also from peers that take a new
-    /// IPv6 address of the same network for each.
+    /// Compares what `peer` presents with the token as it was known last. Five wrong tries a minute are heard, also
+    /// from peers that take a new IPv6 address of the same network for each.
     pub fn verify(&self, peer: IpAddr, presented: &str) -> Verdict {
         self.verify_at(peer, presented, Instant::now())
     }

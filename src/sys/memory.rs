@@ -73,9 +73,9 @@ pub(crate) fn random() -> io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
-/// Has every large piece of memory go back to the kernel when it is freed. Otherwise the allocator learns from the first
-/// that large ones are wanted, and keeps up to 64 MiB of them in each of its arenas, where even [`give_back`] leaves
-/// the last: 40 MiB for good after some subtitles of 9 MiB. To be called once, before there is much.
+/// Has every large piece of memory go back to the kernel when it is freed. Otherwise the allocator learns from the
+/// first that large ones are wanted, and keeps up to 64 MiB of them in each of its arenas, where even [`give_back`]
+/// leaves the last: 40 MiB for good after some subtitles of 9 MiB. To be called once, before there is much.
 pub(crate) fn keep_little() {
     #[cfg(target_env = "gnu")]
     #[allow(unsafe_code)]

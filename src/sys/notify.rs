@@ -19,7 +19,8 @@ use smol::future::or;
 /// How long one message may wait for systemd to read. It has less than its own watchdog's patience.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Bytes of a status at most. systemd drops a datagram of more than 4096 bytes whole, and with it the READY beside the status.
+/// Bytes of a status at most. systemd drops a datagram of more than 4096 bytes whole, and with it the READY beside the
+/// status.
 const MAX_STATUS: usize = 2048;
 
 /// Something to tell systemd.

@@ -1,8 +1,8 @@
-//! The style sheet and the scripts of the pages, and their addresses. Each carries the hash of what it leads to: a browser
-//! that has kept it need not ask again.
+//! The style sheet and the scripts of the pages, and their addresses. Each carries the hash of what it leads to: a
+//! browser that has kept it need not ask again.
 //!
-//! All are read by engines back to 2014 (webOS 1, Tizen 2.3). Without a script a page does all the same but remember how
-//! far, or show how far an upload is.
+//! All are read by engines back to 2014 (webOS 1, Tizen 2.3). Without a script a page does all the same but remember
+//! how far, or show how far an upload is.
 
 use std::fmt::Write;
 use std::sync::LazyLock;

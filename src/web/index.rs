@@ -1,7 +1,8 @@
-//! The list of a folder's files, for programs that walk a library by its links: rclone, wget, Kodi, a file's copy by curl.
+//! The list of a folder's files, for programs that walk a library by its links: rclone, wget, Kodi, a file's copy by
+//! curl.
 //!
-//! It is written as nginx writes it, for that is what such programs know how to read: a line for each, the link relative
-//! and its text the name, then the minute and the length.
+//! It is written as nginx writes it, for that is what such programs know how to read: a line for each, the link
+//! relative and its text the name, then the minute and the length.
 
 use maud::{DOCTYPE, html};
 

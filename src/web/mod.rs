@@ -79,7 +79,8 @@ fn page_again(title: &str, again: Option<u32>, content: Markup) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="dark";
                 // Under the `no-referrer` of every answer a browser says of its own forms that they come from nowhere
-                // (`Origin: null`, Fetch section 3.2), and they would be refused as another site's. Others are told no more.
+                // (`Origin: null`, Fetch section 3.2), and they would be refused as another site's. Others are told no
+                // more.
                 meta name="referrer" content="same-origin";
                 @if let Some(again) = again {
                     meta http-equiv="refresh" content=(again);

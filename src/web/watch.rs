@@ -152,7 +152,8 @@ pub fn watch(watch: &Watch) -> String {
     )
 }
 
-/// Leads to the other version, and says why there is one; with `focus` where nothing plays and this is the first way on.
+/// Leads to the other version, and says why there is one; with `focus` where nothing plays and this is the first way
+/// on.
 fn choice(compatible: &Compatible, focus: bool) -> Markup {
     let converts = compatible.job.is_some();
     html! {
@@ -203,8 +204,8 @@ fn inside(watch: &Watch) -> Markup {
 
 /// The type a `<source>` promises, and whether to offer the file once more without one.
 ///
-/// A browser passes over a type it does not know, though it plays much of what is in such files: QuickTime is MP4 to all of
-/// them, and Matroska, MPEG-TS or AVI are worth a try where the first offer was declined.
+/// A browser passes over a type it does not know, though it plays much of what is in such files: QuickTime is MP4 to
+/// all of them, and Matroska, MPEG-TS or AVI are worth a try where the first offer was declined.
 fn source_type(content_type: &str) -> (&str, bool) {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     match essence {

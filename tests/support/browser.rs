@@ -1,7 +1,7 @@
 //! Headless Chromium, driven over its debugging protocol (CDP) through a WebSocket of our own.
 //!
-//! Only what the tests need: open a page, run script in it, wait for a promise. The WebSocket client is RFC 6455 for one
-//! peer that is known to be sound: text frames, masked one way, and pings.
+//! Only what the tests need: open a page, run script in it, wait for a promise. The WebSocket client is RFC 6455 for
+//! one peer that is known to be sound: text frames, masked one way, and pings.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -140,7 +140,8 @@ impl Browser {
                     None => Ok(answer["result"].clone()),
                 };
             }
-            // A page that asks whether it may be left (told of after `Page.enable`) waits for a word, and all else for it.
+            // A page that asks whether it may be left (told of after `Page.enable`) waits for a word, and all else for
+            // it.
             if answer["method"] == "Page.javascriptDialogOpening" {
                 self.last += 1;
                 let accept = json!({ "accept": true });

@@ -1,7 +1,7 @@
 //! Catalog files of any size, the same bytes for the same shape: from two courses to a library of 20,000 classes.
 //!
-//! Names are drawn from a small stock that holds accents, emoji, quotes, slashes and markup, so that whatever is written
-//! carelessly shows. Ids are of the form that Drive gives.
+//! Names are drawn from a small stock that holds accents, emoji, quotes, slashes and markup, so that whatever is
+//! written carelessly shows. Ids are of the form that Drive gives.
 
 use std::fmt::Write;
 

@@ -1,7 +1,8 @@
 //! HTTP/1.1 by hand over one socket.
 //!
 //! It reads exactly one answer and no byte more, keeps the connection, and leaves it to the test when
-//! to read: a paused reader is one that does not call. It believes nothing: an answer that is not well formed is a panic of the test.
+//! to read: a paused reader is one that does not call. It believes nothing: an answer that is not well formed is a
+//! panic of the test.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

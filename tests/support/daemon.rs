@@ -30,8 +30,8 @@ const EMULATOR: Option<&str> = if cfg!(target_arch = "aarch64") {
     None
 };
 
-/// The emulator that runs the program, where the kernel does not run it by itself: tests as ARM programs on a PC without
-/// binfmt_misc.
+/// The emulator that runs the program, where the kernel does not run it by itself: tests as ARM programs on a PC
+/// without binfmt_misc.
 fn emulator() -> Option<&'static str> {
     static FOREIGN: OnceLock<Option<&str>> = OnceLock::new();
     *FOREIGN.get_or_init(|| {

@@ -13,7 +13,8 @@ use super::drive::FakeDrive;
 /// What a scan of a small tree takes at most, on a machine that is busy with other tests.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// A setup whose root is that of `tree`, which is put on the fake; the daemon looks five times a second for what changed.
+/// A setup whose root is that of `tree`, which is put on the fake; the daemon looks five times a second for what
+/// changed.
 pub fn setup(fake: &FakeDrive, tree: &CourseTree) -> Setup {
     tree.put(fake);
     of_root(fake, tree.root())

@@ -55,8 +55,8 @@ impl<R: Read> Builder<R> {
         Ok(())
     }
 
-    /// Reads what names a file: a reference, one for each language, or a list of references or of objects with one under
-    /// `file` or `id`. Whether there was any. Group and kind say what it is to the class.
+    /// Reads what names a file: a reference, one for each language, or a list of references or of objects with one
+    /// under `file` or `id`. Whether there was any. Group and kind say what it is to the class.
     fn file(&mut self, group: &'static str, kind: &str) -> Result<bool> {
         match self.scanner.peek()? {
             b'"' => {

@@ -192,8 +192,8 @@ impl Growing {
         KINDS.map(|kind| self.index.text(kind(keys)).to_owned())
     }
 
-    /// For each of some siblings its preferred reference, when that finds it as [`Index::find`] looks, else the number of
-    /// its place, which always does.
+    /// For each of some siblings its preferred reference, when that finds it as [`Index::find`] looks, else the number
+    /// of its place, which always does.
     fn references(&mut self, siblings: &[Sibling]) -> Vec<Text> {
         let mut found: HashMap<&str, usize> = HashMap::new();
         for kind in 0..KINDS.len() {

@@ -62,8 +62,8 @@ pub(super) async fn judge(programs: &Programs, part: &Part, name: &Name) -> Resu
     })
 }
 
-/// Whether it plays from its first bytes on. One whose index is at its end plays too, but a screen reads its end before it
-/// begins, and some read all of it.
+/// Whether it plays from its first bytes on. One whose index is at its end plays too, but a screen reads its end before
+/// it begins, and some read all of it.
 async fn is_ready(part: &Part) -> Result<bool> {
     let file = part.file().clone();
     let ready = smol::unblock(move || sniff::is_ready(&file)).await;

@@ -1,5 +1,5 @@
-//! Until when uploads are waited for, by the clock that nobody sets: the other one jumps by years on a box that has none
-//! of its own until it has found the network's.
+//! Until when uploads are waited for, by the clock that nobody sets: the other one jumps by years on a box that has
+//! none of its own until it has found the network's.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -19,9 +19,9 @@ const LONGEST: usize = 16 * 1024;
 /// A position below so many seconds is what a player reports before it has found the old one again.
 const GOOD_SECONDS: f64 = 5.0;
 
-/// How far ahead of our clock a `lastWatched` may be, in milliseconds. A device whose clock is ahead (a wrong time zone, a
-/// television that believes it is 2050) keeps the writes of others out for no longer than this; nor does our own
-/// clock, once it was ahead and is set back.
+/// How far ahead of our clock a `lastWatched` may be, in milliseconds. A device whose clock is ahead (a wrong time
+/// zone, a television that believes it is 2050) keeps the writes of others out for no longer than this; nor does our
+/// own clock, once it was ahead and is set back.
 const AHEAD: f64 = 120_000.0;
 
 /// An entry: its fields by name, each as it was written.

@@ -1,6 +1,7 @@
 //! Moments as the clients of progress write them, in milliseconds since 1970.
 
-/// Numbers below are seconds, those from it on milliseconds: as milliseconds it is March 1973, as seconds the year 5138.
+/// Numbers below are seconds, those from it on milliseconds: as milliseconds it is March 1973, as seconds the year
+/// 5138.
 const FIRST_MILLISECONDS: f64 = 1e11;
 
 /// Reads a number: `Date.now()`, or seconds since 1970.

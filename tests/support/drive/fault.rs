@@ -1,7 +1,7 @@
 //! How the fake Drive misbehaves, and for which requests.
 //!
-//! A [`Rule`] says what happens to the requests of one kind, of one file or of all, for the next few or always. For each
-//! request the first fitting rule of every sort of action is taken, so that twenty rules "cut" wait in line for
+//! A [`Rule`] says what happens to the requests of one kind, of one file or of all, for the next few or always. For
+//! each request the first fitting rule of every sort of action is taken, so that twenty rules "cut" wait in line for
 //! twenty requests while one rule "latency" goes with all of them.
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! A stand-in for Google Drive v3 and its token endpoint, on loopback, with real TLS.
 //!
-//! It behaves as `reference/drive.md` says Google does, down to the shapes of its errors, verifies what a client signs, and
-//! can be told to misbehave (`fault`), file by file and request by request. What it saw and sent is on
-//! record (`record`). A thread per connection: nothing here needs to scale, and a test may block.
+//! It behaves as `reference/drive.md` says Google does, down to the shapes of its errors, verifies what a client signs,
+//! and can be told to misbehave (`fault`), file by file and request by request. What it saw and sent is on record
+//! (`record`). A thread per connection: nothing here needs to scale, and a test may block.
 //!
 //! Integration tests use it as `support::drive`; `examples/demo.rs` and `examples/fake-drive.rs` include it by path.
 //! It is also the upstream that Drive streaming is measured against, so bodies are made and
