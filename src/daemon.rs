@@ -33,7 +33,7 @@ use crate::jobs::events::Events;
 use crate::jobs::gallery;
 use crate::jobs::intake::Intake;
 use crate::jobs::poster::Posters;
-use crate::jobs::queue::Queue;
+use crate::jobs::queue::{Gate, Queue};
 use crate::jobs::repair::Repairs;
 use crate::jobs::resumable::Resumable;
 use crate::jobs::runner::Runner;
@@ -132,7 +132,11 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     );
     let events = Events::new();
     let lacks = Lacks::default();
-    let queue = Queue::new(database.clone(), events.clone());
+    let gate = Gate::new({
+        let alone = alone.clone();
+        move || alone.refusal()
+    });
+    let queue = Queue::new(database.clone(), events.clone(), gate);
     let repairs = Repairs::new(
         &config,
         drive.clone(),
@@ -255,12 +259,14 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
             runner.run().await;
         }
     });
-    let keeping = executor::spawn(gallery::keep(
-        gallery_videos,
-        posters,
-        queue.clone(),
-        events.clone(),
-    ));
+    let keeping = executor::spawn({
+        let keep = gallery::keep(gallery_videos, posters, queue.clone(), events.clone());
+        let alone = alone.clone();
+        async move {
+            alone.left_by_others().await;
+            keep.await;
+        }
+    });
     let sweeping = executor::spawn({
         let alone = alone.clone();
         async move {

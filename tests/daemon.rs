@@ -849,10 +849,16 @@ fn a_state_folder_has_one_daemon_and_any_number_of_commands() {
     };
     assert!(eventually(SOON, part));
     let log = daemon.setup().path().join("second.log");
+    let out = daemon.setup().path().join("second.out");
+    let said_line = |path: &Path| -> Option<u16> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let line = text.lines().next()?.trim_end_matches('/');
+        line.rsplit(':').next()?.parse().ok()
+    };
     let second = daemon
         .setup()
         .command(&["serve"])
-        .stdout(Stdio::null())
+        .stdout(std::fs::File::create(&out).expect("a file"))
         .stderr(std::fs::File::create(&log).expect("a file"))
         .spawn();
     let second = Running(second.expect("the program starts"));
@@ -862,6 +868,17 @@ fn a_state_folder_has_one_daemon_and_any_number_of_commands() {
         "{}",
         said()
     );
+    // What is asked of the second one is answered so, and never taken for done.
+    let listening = || said_line(&out);
+    assert!(eventually(SOON, || listening().is_some()), "{}", said());
+    let port = listening().expect("it listens");
+    let health = client::get(SocketAddr::from(([127, 0, 0, 1], port)), "/api/health").json();
+    assert!(
+        health["state"].to_string().contains("is in use by"),
+        "{health}"
+    );
+    let refused = client::get(SocketAddr::from(([127, 0, 0, 1], port)), "/api/jobs");
+    assert_eq!((refused.status(), &*refused.code()), (503, "state_in_use"));
     std::thread::sleep(Duration::from_secs(1));
     assert!(part(), "{}", said());
     drop((second, upload));

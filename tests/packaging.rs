@@ -206,12 +206,7 @@ fn bash_completes_commands_options_and_files() {
 /// Runs a script of the package on a box that is a folder. What it says.
 fn maintain(root: &Path, script: &str, action: &str) -> String {
     let mut text = file(&format!("packaging/deb/{script}")).replace("deb-systemd-helper", "true");
-    for folder in [
-        "/var/lib/rill",
-        "/var/cache/rill",
-        "/etc/rill",
-        "/etc/avahi",
-    ] {
+    for folder in ["/var/lib/rill", "/var/cache/rill", "/etc/rill"] {
         text = text.replace(folder, &root.join(&folder[1..]).display().to_string());
     }
     let output = Command::new("sh")
@@ -347,6 +342,29 @@ fn a_purge_tells_of_the_folders_that_the_settings_named() {
     assert!(!root.join("etc/rill/drive.json").exists());
     assert!(!root.join("etc/rill/.folders").exists());
     assert!(!root.join("var/cache/rill").exists());
+}
+
+#[test]
+fn a_purge_spares_a_library_below_the_cache_however_it_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path();
+    let cache = root.join("var/cache/rill");
+    put(root.join("etc/rill/rill.toml"));
+    put(cache.join("films/film.mp4"));
+    for (text, spared) in [
+        ("library = { videos = \"CACHE/films\" }\n", true),
+        (
+            "[state]\ncache = \"CACHE\"\n#videos = \"CACHE/films\"\n",
+            false,
+        ),
+    ] {
+        put(root.join("etc/rill/rill.toml"));
+        let text = text.replace("CACHE", &cache.display().to_string());
+        fs::write(root.join("etc/rill/rill.toml"), text).expect("written");
+        maintain(root, "postrm", "remove");
+        purge(root);
+        assert_eq!(cache.join("films/film.mp4").exists(), spared);
+    }
 }
 
 #[test]

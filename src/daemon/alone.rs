@@ -1,10 +1,9 @@
-//! One daemon for a state folder: a second one would take what the first is writing for what a kill has left, and
-//! remove it. So it plays and says what is wrong, and leaves tidying and jobs to the other as long as that is there.
+//! One daemon for a state folder: a second one would take what the first is writing for what a kill has left, and remove
+//! it. So it plays and says what is wrong, and leaves jobs, uploads and tidying to the other as long as that is there.
 //! Commands beside a daemon are welcome.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use smol::Timer;
@@ -22,16 +21,36 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alone(Arc<State>);
 
+/// Lock order: `lock` before `standing`.
 #[derive(Debug, Default)]
 struct State {
+    /// Held while the disk is asked, which may be for long.
     lock: Mutex<Option<Lock>>,
-    /// Another daemon has it; written by [`Alone::take`].
-    others: AtomicBool,
+    /// Held for a few instructions; written by [`Alone::take`].
+    standing: Mutex<Standing>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Standing {
+    /// The disk has not said yet.
+    #[default]
+    Unknown,
+    /// No other daemon has it.
+    Ours,
+    /// Another has it: a sentence.
+    Others(String),
 }
 
 impl Alone {
-    /// Takes the folder, unless that was done and it is still the same. One that is missing or cannot be written is
-    /// left for a later call: the daemon runs without its state. Blocks on the disk.
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.0
+            .standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the folder, unless that was done and it is still the same. One that is missing or cannot be written is left
+    /// for a later call: the daemon runs without its state. Blocks on the disk.
     ///
     /// # Errors
     /// `state_in_use`, naming the other daemon.
@@ -42,31 +61,47 @@ impl Alone {
             // Let go of it, for a disk that failed is rid of its failure only once nobody has a file of it open.
             _ => *taken = None,
         }
-        let refused = match Lock::take(folder, FILE, "rill serve") {
+        let standing = match Lock::take(folder, FILE, "rill serve") {
             Ok(lock) => {
                 *taken = Some(lock);
-                None
+                Standing::Ours
             }
-            Err(Refused::Held(holder)) => Some(holder),
+            Err(Refused::Held(holder)) => Standing::Others(format!(
+                "the state folder {} is in use by {holder}; end one of the two, or name another folder as state.dir",
+                folder.display()
+            )),
             Err(Refused::Disk(error)) => {
                 log::debug!("the state folder is not locked: {error}");
-                None
+                Standing::Ours
             }
         };
-        self.0.others.store(refused.is_some(), Ordering::SeqCst);
-        let Some(holder) = refused else {
-            return Ok(());
-        };
-        let sentence = format!(
-            "the state folder {} is in use by {holder}, and conversions wait for its end; end one of the two, or name another folder as state.dir",
-            folder.display()
-        );
-        Err(Error::new(Kind::Unavailable, "state_in_use", sentence))
+        *self.standing() = standing;
+        self.refusal()
     }
 
-    /// Returns when the folder is no other daemon's.
+    /// Whether what only one daemon may do can be done here. Waits for no disk.
+    ///
+    /// # Errors
+    /// `state_in_use`; `state_unavailable` as long as the disk has not said whose it is.
+    pub(super) fn refusal(&self) -> Result<()> {
+        match &*self.standing() {
+            Standing::Ours => Ok(()),
+            Standing::Others(sentence) => Err(Error::new(
+                Kind::Unavailable,
+                "state_in_use",
+                sentence.clone(),
+            )),
+            Standing::Unknown => Err(Error::new(
+                Kind::Unavailable,
+                "state_unavailable",
+                "The disk of the state folder does not answer; look after it.",
+            )),
+        }
+    }
+
+    /// Returns when the folder is known to be no other daemon's.
     pub(super) async fn left_by_others(&self) {
-        while self.0.others.load(Ordering::SeqCst) {
+        while self.refusal().is_err() {
             Timer::after(LOOK).await;
         }
     }
@@ -84,6 +119,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("state");
         let (first, second) = (Alone::default(), Alone::default());
+        // Until the disk has said whose it is, nobody tidies up.
+        assert!(!left(&first));
         first.take(&folder).unwrap();
         first.take(&folder).unwrap();
         let error = second.take(&folder).unwrap_err();

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use smol::future::or;
@@ -59,9 +60,12 @@ impl Folders {
     /// taken, and what an interrupted write left in it is taken away.
     pub(super) async fn make_at_start(&self, admin: &Arc<Admin>) -> Vec<Missing> {
         let (state, alone) = (self.state.clone(), self.alone.clone());
+        let waiting = Arc::new(AtomicBool::new(true));
+        let waited_for = Arc::clone(&waiting);
         let made = async {
             smol::unblock(move || {
-                if alone.take(&state).is_ok() {
+                // Later than that, a temporary file may be one of our own.
+                if alone.take(&state).is_ok() && waited_for.load(Ordering::SeqCst) {
                     store::atomic::sweep(&state);
                 }
             })
@@ -70,6 +74,7 @@ impl Folders {
         };
         let late = async {
             smol::Timer::after(START_PATIENCE).await;
+            waiting.store(false, Ordering::SeqCst);
             let sentence = "the disk of the folders does not answer".to_owned();
             vec![("state", sentence)]
         };
@@ -251,6 +256,7 @@ impl Upkeep {
 /// The folders of `before` that lack nothing `now`. One of which another sentence is said is not mended.
 fn mended(before: &[Missing], now: &[Missing]) -> Vec<&'static str> {
     let mut names: Vec<_> = before.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
     names.dedup();
     names.retain(|name| now.iter().all(|(other, _)| other != name));
     names

@@ -6,7 +6,8 @@
 //! through the pool. Any answer in HTTP is life: a house that is full says 503, and is not to be restarted for it.
 //!
 //! The request comes by a door of our own on loopback and by no configured address: a network card may be gone, and a
-//! crowd before a full house is turned away without a word. A restart mends neither.
+//! crowd before a full house is turned away without a word. A restart mends neither. The loops that accept at the
+//! configured addresses live on the same threads as those of the door, and do nothing that can fail otherwise.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Ends a read that blocks another thread.
 //!
-//! ureq reads on a thread of the blocking pool and knows no cancellation. Each upstream exchange
+//! ureq reads on a thread of the blocking pool where it has to wait, and knows no cancellation. Each upstream exchange
 //! therefore carries an [`Abort`]; the thread that works on it is inside [`Abort::enter`], and the
 //! transport ([`super::connector`]) notes its socket there before it blocks. Dropping a stream shuts
 //! that socket down, which wakes the read in less than a millisecond.

@@ -1,7 +1,7 @@
 //! One range of a file: asked for, checked, and read piece by piece.
 //!
-//! What has come already is read where its stream lives, on the thread that sends it, in well below a millisecond a
-//! piece: nothing is handed from thread to thread, and the bytes are still in the processor's cache when they are sent.
+//! What has come already is read where its stream lives, on the thread that sends it, in a tenth of a millisecond a
+//! piece on a PC and a few on a Pi: nothing is handed from thread to thread, and the bytes are still in the processor's cache when they are sent.
 //! Only what has to be waited for is read on the blocking pool, which a thread leaves with the piece in its hands;
 //! while the viewer pauses, the connection waits without one.
 

@@ -221,7 +221,9 @@ fn ask_again(before: Asked, name: &str, beside: Option<&Path>) -> Asked {
             return before;
         }
     }
+    let begun = Instant::now();
     let program = ask(name, beside);
+    let took = begun.elapsed();
     match (&program.path, &program.version, &program.error) {
         (Some(path), Some(version), _) => log::info!("{} is version {version}", path.display()),
         (_, _, Some(error)) if before.program.error.as_ref() != Some(error) => {
@@ -235,6 +237,8 @@ fn ask_again(before: Asked, name: &str, beside: Option<&Path>) -> Asked {
             Some(last) if last.file == file => (last.pause * 2).min(LONGEST_PAUSE),
             _ => FIRST_PAUSE,
         };
+        // One that hangs holds up whoever asks, and is asked seldom.
+        let pause = pause.max(took * 10);
         Refused {
             file,
             at: Instant::now(),

@@ -6,14 +6,15 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 
 use crate::jobs::job::JobId;
@@ -53,7 +54,8 @@ impl Part {
     pub(crate) fn of(folder: &Path, job: JobId, number: usize) -> Part {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let made = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{job}-{made}-{number}{SUFFIX}");
+        let process = std::process::id();
+        let name = format!("{PREFIX}{job}-{process}-{made}-{number}{SUFFIX}");
         let path = folder.join(&name);
         under_way().get_or_insert_default().insert(name.into());
         Part { path, kept: false }
@@ -67,7 +69,10 @@ impl Part {
     /// Gives it to the owner of its folder, brings it to the disk, then to its name, then the name to the disk; false
     /// when something stands there that is to be spared. Blocks.
     pub(crate) fn place(&mut self, target: &Path, there: There) -> io::Result<bool> {
-        let file = File::open(&self.path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(&self.path)?;
         if let Some(folder) = target.parent() {
             atomic::give_to_owner(&file, folder)?;
         }

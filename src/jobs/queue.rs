@@ -12,6 +12,7 @@
 //!
 //! A job that ran when the process ended is queued again.
 
+mod gate;
 mod held;
 mod table;
 
@@ -28,6 +29,7 @@ use crate::store::database::{Database, Durability};
 use crate::store::queue::Jobs;
 use crate::sys::executor;
 
+pub use gate::Gate;
 pub(crate) use held::Held;
 use table::{Entry, Table};
 
@@ -56,6 +58,8 @@ struct Inner {
     writing: smol::lock::Mutex<()>,
     /// Rung at each change of a state.
     changed: Event,
+    /// Asked before the database is read for the first time: another daemon's jobs are its own.
+    gate: Gate,
 }
 
 /// A job to be done, as it is given to who does it.
@@ -68,8 +72,9 @@ pub struct Taken {
 }
 
 impl Queue {
-    /// The queue that `database` keeps, which tells its changes to `events`. Nothing is read yet.
-    pub fn new(database: Database, events: Events) -> Queue {
+    /// The queue that `database` keeps, which tells its changes to `events`. Nothing is read yet, and nothing before
+    /// `gate` allows it: what it refuses with is what those hear who ask for a job.
+    pub fn new(database: Database, events: Events, gate: Gate) -> Queue {
         Queue {
             inner: Arc::new(Inner {
                 jobs: Jobs::of(database.clone()),
@@ -78,6 +83,7 @@ impl Queue {
                 table: Mutex::default(),
                 writing: smol::lock::Mutex::new(()),
                 changed: Event::new(),
+                gate,
             }),
         }
     }
@@ -213,11 +219,12 @@ impl Queue {
     /// Reads the database, unless that was done.
     ///
     /// # Errors
-    /// The database's; another call tries again.
+    /// The gate's and the database's; another call tries again.
     pub async fn load(&self) -> Result<()> {
         if self.inner.table().loaded {
             return Ok(());
         }
+        self.inner.gate.ask()?;
         let turn = self.inner.writing.lock().await;
         if self.inner.table().loaded {
             return Ok(());

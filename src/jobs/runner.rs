@@ -86,25 +86,36 @@ impl Runner {
 
     /// Does jobs until dropped.
     pub async fn run(self) {
-        or(self.work(), self.sweep()).await;
+        let mut swept = None;
+        // Before the jobs: the space that leftovers take is the first job's. A disk that hangs keeps none waiting that
+        // needs another.
+        let first = async { swept = self.sweep(None).await };
+        let late = async {
+            smol::Timer::after(DISK).await;
+        };
+        or(first, late).await;
+        let sweeping = async {
+            loop {
+                smol::Timer::after(DISK).await;
+                swept = self.sweep(swept).await;
+            }
+        };
+        or(self.work(), sweeping).await;
     }
 
-    /// Takes away what killed jobs left among the videos, at the start and whenever their folder is another one.
-    async fn sweep(&self) {
-        let mut swept = None;
-        loop {
-            let videos = self.videos.clone();
-            swept = smol::unblock(move || {
-                let folder = std::fs::metadata(&videos).ok()?;
-                let folder = (folder.dev(), folder.ino());
-                if swept != Some(folder) {
-                    part::sweep(&videos);
-                }
-                Some(folder)
-            })
-            .await;
-            smol::Timer::after(DISK).await;
-        }
+    /// Takes away what killed jobs left among the videos, where their folder is another than the one that was `swept`
+    /// last. Which it is now.
+    async fn sweep(&self, swept: Option<(u64, u64)>) -> Option<(u64, u64)> {
+        let videos = self.videos.clone();
+        smol::unblock(move || {
+            let folder = std::fs::metadata(&videos).ok()?;
+            let folder = (folder.dev(), folder.ino());
+            if swept != Some(folder) {
+                part::sweep(&videos);
+            }
+            Some(folder)
+        })
+        .await
     }
 
     async fn work(&self) {

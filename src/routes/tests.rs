@@ -1,5 +1,6 @@
 //! The rules of every route together, by requests made in memory. What needs a socket is tested from outside.
 
+use crate::jobs::queue::Gate;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl House {
         let database = Database::of(&config.state.dir);
         let database_of_uploads = database.clone();
         let (videos, ffmpeg) = (Folder::new(videos), Programs::new(&config.ffmpeg));
-        let queue = Queue::new(database.clone(), Events::new());
+        let queue = Queue::new(database.clone(), Events::new(), Gate::open());
         let loopback = Loopback::new();
         let intake = Intake::new(&config, videos.clone(), ffmpeg.clone(), queue.clone());
         let app = App {

@@ -12,13 +12,15 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ring::digest::{Context, Digest, SHA256};
+use rustix::fs::OFlags;
 
 use crate::store::atomic;
 
@@ -241,7 +243,12 @@ impl Blocks {
         if disk.f_bavail.saturating_mul(disk.f_frsize) < self.free_space {
             return Err(io::Error::other("the disk is nearly full"));
         }
-        let mut file = File::create(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(path)?;
         atomic::give_to_owner(&file, &self.folder)?;
         file.write_all(MAGIC)?;
         file.write_all(digest(tag, index, bytes).as_ref())?;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use crate::store::{self, atomic};
@@ -36,13 +36,18 @@ impl Lock {
     pub fn take(folder: &Path, name: &str, who: &str) -> Result<Lock, Refused> {
         let mut file = open(folder, name).map_err(Refused::Disk)?;
         let mut holder = String::new();
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            // Half a name is a name.
-            let _ = (&file).take(200).read_to_string(&mut holder);
-            return Err(Refused::Held(match holder.trim() {
-                "" => "another process".to_owned(),
-                holder => holder.to_owned(),
-            }));
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                // Half a name is a name.
+                let _ = (&file).take(200).read_to_string(&mut holder);
+                return Err(Refused::Held(match holder.trim() {
+                    "" => "another process".to_owned(),
+                    holder => holder.to_owned(),
+                }));
+            }
+            // A file system that knows no locks.
+            Err(error) => return Err(Refused::Disk(error.into())),
         }
         let me = format!("{who} (process {})\n", std::process::id());
         // Nothing is written when the last holder was ourselves. The name is a courtesy; the lock holds without.
@@ -61,10 +66,9 @@ impl Lock {
     /// its disk taken away; or its disk cannot be written by anybody. Blocks on the disk.
     pub fn is_lost(&self) -> bool {
         let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let there = OpenOptions::new()
-            .write(true)
-            .open(&self.path)
-            .and_then(|file| file.metadata());
+        let there = rustix::fs::access(&self.path, Access::WRITE_OK)
+            .map_err(io::Error::from)
+            .and_then(|()| fs::metadata(&self.path));
         match (there, self.file.metadata()) {
             (Ok(there), Ok(held)) => id(there) != id(held),
             (Err(error), _) => {
@@ -88,6 +92,8 @@ fn open(folder: &Path, name: &str) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o640)
+        // Root is led by no link that the folder's owner laid.
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
         .open(folder.join(name))?;
     atomic::give_to_owner(&file, folder)?;
     Ok(file)

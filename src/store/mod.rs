@@ -21,6 +21,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 /// Makes a folder and those above it, for the service and its group alone; one that is there stays as it is. What root
 /// makes belongs to the owner of the folder that was there, as all that a command run by root writes.
 ///
@@ -38,7 +40,12 @@ pub fn folder(path: &Path) -> io::Result<()> {
         folder(above)?;
     }
     match DirBuilder::new().mode(0o750).create(path) {
-        Ok(()) => atomic::give_to_owner(&File::open(path)?, above),
+        Ok(()) => {
+            // Root is led by no link that somebody put there at this moment.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let made = rustix::fs::open(path, flags, Mode::empty())?;
+            atomic::give_to_owner(&File::from(made), above)
+        }
         // Somebody else made it at this moment.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),

@@ -6,7 +6,7 @@
 //! request crossed threads and was armed in epoll anew, which cost a fifth of the throughput of small answers.
 //!
 //! The price is that a task which does not yield holds up its thread's others: what computes for
-//! long or blocks (files, ureq) goes to `smol::unblock`. Timers and all else of smol work as everywhere;
+//! long or waits (files, ureq) goes to `smol::unblock`. Timers and all else of smol work as everywhere;
 //! its own reactor runs on the thread of [`run`].
 
 use std::cell::Cell;

@@ -10,7 +10,7 @@ use crate::drive::FileId;
 use crate::media::path::MediaPath;
 
 fn queue(folder: &Path) -> Queue {
-    Queue::new(Database::of(folder), Events::new())
+    Queue::new(Database::of(folder), Events::new(), Gate::open())
 }
 
 fn convert(name: &str) -> Kind {
