@@ -17,11 +17,11 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How long a start without any address lasts where systemd follows it with another, which may hand over a socket.
 const NOWHERE: Duration = Duration::from_secs(60);
 
-/// As [`sockets`]; but where systemd would only start the daemon again every second, it stays, says why to whoever asks
-/// for its status, and tries again until there is a socket.
+/// As [`sockets()`]; but where systemd would only start the daemon again every second, it stays, says why to whoever
+/// asks for its status, and tries again until there is a socket.
 ///
 /// # Errors
-/// As [`sockets`], where systemd does not listen; else only that no address is configured.
+/// As [`sockets()`], where systemd does not listen; else only that no address is configured.
 pub(super) async fn sockets_at_last(
     listen: &[String],
     inherited: Vec<TcpListener>,
