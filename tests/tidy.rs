@@ -169,6 +169,37 @@ fn one_runtime_and_one_crypto_library() {
     report("no tokio, OpenSSL or aws-lc in the tree", &faults);
 }
 
+/// The compiler of Debian 12 (`rust-version`) reads no `if let … && …`; newer ones do not say so, and clippy's own rule
+/// knows the library alone.
+#[test]
+fn no_condition_chains_a_let() {
+    let mut faults = Vec::new();
+    for folder in ["src", "tests", "examples"] {
+        for file in sources(folder, "rs") {
+            let text = read(&file);
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for (at, line) in lines.iter().enumerate() {
+                let Some((_, after)) = line
+                    .split_once("if let ")
+                    .or_else(|| line.split_once("while let "))
+                else {
+                    continue;
+                };
+                let next = lines.get(at + 1).copied().unwrap_or_default();
+                let goes_on = !line.ends_with('{') && next.starts_with("&& ");
+                let before = after.split(" && ").next().unwrap_or_default();
+                let count = |sign| before.matches(sign).count();
+                let whole = count('(') == count(')') && !before.contains('|');
+                let same_line = line.ends_with('{') && after.contains(" && ") && whole;
+                if !line.starts_with("//") && (goes_on || same_line) {
+                    faults.push(format!("{}:{}", file.display(), at + 1));
+                }
+            }
+        }
+    }
+    report("the oldest compiler that is promised compiles it", &faults);
+}
+
 #[test]
 fn the_readme_lists_every_error_code() {
     let readme = read(&root().join("README.md"));

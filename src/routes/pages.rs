@@ -179,9 +179,8 @@ fn result(listing: &Listing, path: &MediaPath, job: &Job) -> Option<MediaPath> {
 
 /// Takes away the button that asks for a conversion which is under way.
 fn ask_once(compatible: &mut Option<web::Compatible>, job: Option<&Job>) {
-    if let Some(compatible) = compatible
-        && job.is_some_and(|job| !job.state.is_final())
-    {
+    let under_way = job.is_some_and(|job| !job.state.is_final());
+    if let Some(compatible) = compatible.as_mut().filter(|_| under_way) {
         compatible.job = None;
     }
 }
