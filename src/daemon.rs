@@ -252,28 +252,11 @@ async fn serve(config: Config, inherited: Vec<TcpListener>, mut signals: Signals
     let upkeep = executor::spawn(upkeep.run(first_status));
     let scanner_told = scanner.clone();
     let scanning = executor::spawn(async move { scanner.watch().await });
-    let working = executor::spawn({
-        let alone = alone.clone();
-        async move {
-            alone.left_by_others().await;
-            runner.run().await;
-        }
-    });
-    let keeping = executor::spawn({
-        let keep = gallery::keep(gallery_videos, posters, queue.clone(), events.clone());
-        let alone = alone.clone();
-        async move {
-            alone.left_by_others().await;
-            keep.await;
-        }
-    });
-    let sweeping = executor::spawn({
-        let alone = alone.clone();
-        async move {
-            alone.left_by_others().await;
-            resumable.watch().await;
-        }
-    });
+    let keep = gallery::keep(gallery_videos, posters, queue.clone(), events.clone());
+    let working = executor::spawn(alone.clone().first(runner.run()));
+    let keeping = executor::spawn(alone.clone().first(keep));
+    let sweep = async move { resumable.watch().await };
+    let sweeping = executor::spawn(alone.clone().first(sweep));
     let telling = executor::spawn(tell_scan(scanner_told, events.clone()));
     let watchdog = watchdog::start(door);
 

@@ -99,8 +99,13 @@ impl Alone {
         }
     }
 
-    /// Returns when the folder is known to be no other daemon's.
-    pub(super) async fn left_by_others(&self) {
+    /// Does `work` once the folder is known to be no other daemon's.
+    pub(super) async fn first(self, work: impl Future<Output = ()>) {
+        self.left_by_others().await;
+        work.await;
+    }
+
+    async fn left_by_others(&self) {
         while self.refusal().is_err() {
             Timer::after(LOOK).await;
         }
