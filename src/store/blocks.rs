@@ -96,7 +96,8 @@ impl Blocks {
     fn index(&self) -> MutexGuard<'_, Index> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if !index.loaded {
-            index.loaded = self.load(&mut index).is_ok();
+            // A folder that is not there is looked for again the next time.
+            let _ = self.load(&mut index);
         }
         index
     }
@@ -132,6 +133,7 @@ impl Blocks {
             };
             index.blocks.insert(name, entry);
         }
+        index.loaded = true;
         Ok(())
     }
 
@@ -184,7 +186,6 @@ impl Blocks {
                     self.rest(&mut known, &error);
                     return;
                 }
-                known.loaded = true;
             }
             let mut leaving = Vec::new();
             while known.bytes + size > self.limit {
